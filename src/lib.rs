@@ -1,0 +1,25 @@
+//! Zero-shot image classification with CLIP.
+//!
+//! ```text
+//!                     main.rs ── cli.rs
+//!                        │
+//! labels.rs ─────────────┼──────────────▶ model/ (text) ──┐
+//!                        │                                ▼
+//! input/ ──▶ pixels.rs ──┴──────────────▶ model/ (vision) ─▶ score.rs ──▶ report/
+//!         └────────────── pipeline.rs wires the stages, owns threads and batches ──────────┘
+//! ```
+//!
+//! Data flows to the right. A room uses the words of the rooms to its left and never the reverse;
+//! `pipeline` alone joins them.
+//!
+//! Shapes are written with these letters: `N` images, `P` prompts, `L` labels, `T` tokens (at most
+//! the context length, 77), `D` embedding width, `H` = `W` = image size.
+
+pub mod cli;
+pub mod input;
+pub mod labels;
+pub mod model;
+pub mod pipeline;
+pub mod pixels;
+pub mod report;
+pub mod score;

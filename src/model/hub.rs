@@ -1,0 +1,34 @@
+//! A model name or folder → local files.
+
+use std::path::PathBuf;
+
+/// The files of one model, all on the local disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelFiles {
+    /// What the user called it: a repository id or a folder.
+    pub name: String,
+    /// `config.json`.
+    pub config: PathBuf,
+    /// `preprocessor_config.json`, where the model has one.
+    pub preprocessor: Option<PathBuf>,
+    pub weights: WeightFiles,
+    pub tokenizer: TokenizerFiles,
+}
+
+/// Where the weights are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WeightFiles {
+    /// `model.safetensors`, or the shards that `model.safetensors.index.json` names.
+    Safetensors(Vec<PathBuf>),
+    /// `pytorch_model.bin`.
+    Pickle(PathBuf),
+}
+
+/// Where the tokenizer is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TokenizerFiles {
+    /// `tokenizer.json`.
+    Json(PathBuf),
+    /// `vocab.json` and `merges.txt`.
+    Bpe { vocab: PathBuf, merges: PathBuf },
+}
