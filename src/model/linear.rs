@@ -1,1 +1,156 @@
-//! (to come)
+//! Linear layers: the one place that knows how a product with weights is best done on a device.
+//!
+//! On a CPU the weights stay as they lie in the mapped file, see [`kernels::matmul`]; on a GPU
+//! they are candle tensors there.
+
+use super::kernels::{self, Target, Weight};
+use super::weights::{Values, View, Weights};
+use anyhow::Result;
+use candle_core::{CpuStorage, CustomOp1, Device, InplaceOp2, Layout, Shape, Tensor};
+
+/// The tensors of one matrix: `[outputs, inputs]`, and a bias where there is one.
+pub struct LinearWeights {
+    weight: View,
+    bias: Option<View>,
+}
+
+impl LinearWeights {
+    /// `{name}.weight` and `{name}.bias`.
+    pub fn find(weights: &Weights, name: &str, inputs: usize, outputs: usize) -> Result<Self> {
+        let mut linear = Self::find_without_bias(weights, name, &[outputs, inputs])?;
+        linear.bias = Some(weights.view(&format!("{name}.bias"), &[outputs])?);
+        Ok(linear)
+    }
+
+    /// `{name}.weight` alone, whose dimensions after the first are the inputs.
+    pub fn find_without_bias(weights: &Weights, name: &str, shape: &[usize]) -> Result<Self> {
+        Ok(Self { weight: weights.view(&format!("{name}.weight"), shape)?, bias: None })
+    }
+}
+
+/// `x · wᵀ + b`, for one matrix or several side by side that read the same `x`.
+pub struct Linear {
+    place: Place,
+    inputs: usize,
+    outputs: usize,
+}
+
+enum Place {
+    Host(Vec<HostMatrix>),
+    Device { weight: Tensor, bias: Option<Tensor> },
+}
+
+struct HostMatrix {
+    values: Values,
+    bias: Option<Values>,
+}
+
+impl Linear {
+    /// Loads the matrices; their outputs follow one another.
+    pub fn load(matrices: &[&LinearWeights], device: &Device) -> Result<Self> {
+        let inputs = matrices[0].weight.shape()[1..].iter().product();
+        let outputs = matrices.iter().map(|m| m.weight.shape()[0]).sum();
+        let place = if device.is_cpu() {
+            let host = |m: &&LinearWeights| {
+                let bias = m.bias.as_ref().map(View::values).transpose()?;
+                Ok(HostMatrix { values: m.weight.values()?, bias })
+            };
+            Place::Host(matrices.iter().map(host).collect::<Result<_>>()?)
+        } else {
+            let weights = matrices.iter().map(|m| m.weight.tensor(device)).collect::<Result<Vec<_>>>()?;
+            let weight = Tensor::cat(&weights, 0)?.reshape((outputs, inputs))?.t()?.contiguous()?;
+            let biases = matrices.iter().filter_map(|m| m.bias.as_ref());
+            let biases = biases.map(|b| b.tensor(device)).collect::<Result<Vec<_>>>()?;
+            let bias = if biases.is_empty() { None } else { Some(Tensor::cat(&biases, 0)?) };
+            Place::Device { weight, bias }
+        };
+        Ok(Self { place, inputs, outputs })
+    }
+
+    /// *Shape* `x [R, inputs] → [R, outputs]`.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        match &self.place {
+            Place::Host(_) => Ok(x.apply_op1_no_bwd(self)?),
+            Place::Device { weight, bias } => {
+                let y = x.matmul(weight)?;
+                Ok(match bias {
+                    Some(bias) => y.broadcast_add(bias)?,
+                    None => y,
+                })
+            }
+        }
+    }
+
+    /// `sum + self.forward(x)`, in place where the device can.
+    ///
+    /// *Shape* `x [R, inputs]`, `sum [R, outputs] → [R, outputs]`.
+    pub fn add_to(&self, sum: Tensor, x: &Tensor) -> Result<Tensor> {
+        match &self.place {
+            Place::Host(_) => {
+                sum.inplace_op2(x, self)?;
+                Ok(sum)
+            }
+            Place::Device { .. } => Ok((sum + self.forward(x)?)?),
+        }
+    }
+
+    fn multiply(&self, x: &[f32], y: &mut [f32], target: Target) {
+        let Place::Host(matrices) = &self.place else { unreachable!("called for host matrices") };
+        let weights: Vec<_> = matrices
+            .iter()
+            .map(|m| Weight { values: &m.values, bias: m.bias.as_deref(), inputs: self.inputs })
+            .collect();
+        kernels::matmul(x, &weights, y, target);
+    }
+}
+
+impl CustomOp1 for Linear {
+    fn name(&self) -> &'static str {
+        "linear"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
+        let x = host_slice(x, layout)?;
+        let rows = x.len() / self.inputs;
+        let mut y = vec![0.0; rows * self.outputs];
+        self.multiply(x, &mut y, Target::Overwrite);
+        Ok((CpuStorage::F32(y), (rows, self.outputs).into()))
+    }
+}
+
+impl InplaceOp2 for Linear {
+    fn name(&self) -> &'static str {
+        "linear-add"
+    }
+
+    fn cpu_fwd(
+        &self,
+        sum: &mut CpuStorage,
+        sum_layout: &Layout,
+        x: &CpuStorage,
+        layout: &Layout,
+    ) -> candle_core::Result<()> {
+        let x = host_slice(x, layout)?;
+        self.multiply(x, host_slice_mut(sum, sum_layout)?, Target::Add);
+        Ok(())
+    }
+}
+
+/// The elements of a contiguous f32 tensor on the CPU.
+pub fn host_slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> candle_core::Result<&'a [f32]> {
+    match (storage, layout.contiguous_offsets()) {
+        (CpuStorage::F32(values), Some((start, end))) => Ok(&values[start..end]),
+        _ => candle_core::bail!("not a contiguous f32 tensor: {layout:?}"),
+    }
+}
+
+/// The elements of a contiguous f32 tensor on the CPU, to be changed in place.
+pub fn host_slice_mut<'a>(
+    storage: &'a mut CpuStorage,
+    layout: &Layout,
+) -> candle_core::Result<&'a mut [f32]> {
+    match (storage, layout.contiguous_offsets()) {
+        (CpuStorage::F32(values), Some((start, end))) => Ok(&mut values[start..end]),
+        _ => candle_core::bail!("not a contiguous f32 tensor: {layout:?}"),
+    }
+}

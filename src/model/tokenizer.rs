@@ -1,1 +1,101 @@
-//! (to come)
+//! Prompts → token ids.
+
+use super::hub::TokenizerFiles;
+use anyhow::{Context, Error, Result};
+use std::path::Path;
+use tokenizers::models::bpe::BPE;
+use tokenizers::normalizers::{Lowercase, NFC, Replace, Sequence as Normalizers};
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::pre_tokenizers::sequence::Sequence as PreTokenizers;
+use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
+use tokenizers::{AddedToken, SplitDelimiterBehavior};
+
+/// The token that begins a prompt.
+const START_OF_TEXT: &str = "<|startoftext|>";
+/// The token that ends a prompt, where its embedding is taken.
+const END_OF_TEXT: &str = "<|endoftext|>";
+
+/// What counts as a word (`clip/simple_tokenizer.py`, without the special tokens, which are added).
+const WORD: &str = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
+
+/// CLIP's byte-level BPE tokenizer.
+pub struct Tokenizer {
+    tokenizer: tokenizers::Tokenizer,
+    start_of_text: u32,
+    end_of_text: u32,
+    context: usize,
+}
+
+/// A prompt as the text tower takes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tokens {
+    /// Start of text, the prompt's tokens, end of text.
+    pub ids: Vec<u32>,
+    /// Whether tokens were left out to fit the context.
+    pub truncated: bool,
+}
+
+impl Tokenizer {
+    /// Reads the files of a tokenizer for a network of `context` tokens.
+    ///
+    /// *Errors* when a file is malformed or lacks the special tokens.
+    pub fn read(files: &TokenizerFiles, context: usize) -> Result<Self> {
+        let (path, tokenizer) = match files {
+            TokenizerFiles::Json(path) => {
+                (path, tokenizers::Tokenizer::from_file(path).map_err(Error::from_boxed))
+            }
+            TokenizerFiles::Bpe { vocab, merges } => (vocab, byte_pair(vocab, merges)),
+        };
+        let new = || Self::new(tokenizer?, context);
+        new().with_context(|| format!("cannot use {}", path.display()))
+    }
+
+    fn new(mut tokenizer: tokenizers::Tokenizer, context: usize) -> Result<Self> {
+        // The files' own ideas of length are not the network's.
+        tokenizer.with_padding(None);
+        tokenizer.with_truncation(None).map_err(Error::from_boxed)?;
+        let special =
+            |token| tokenizer.token_to_id(token).with_context(|| format!("it has no token {token}"));
+        Ok(Self {
+            start_of_text: special(START_OF_TEXT)?,
+            end_of_text: special(END_OF_TEXT)?,
+            tokenizer,
+            context,
+        })
+    }
+
+    /// The tokens of a prompt, at most the context length, end of text always among them.
+    pub fn encode(&self, prompt: &str) -> Result<Tokens> {
+        let encoding = self.tokenizer.encode_fast(prompt, false).map_err(Error::from_boxed)?;
+        let words = encoding.get_ids();
+        let kept = words.len().min(self.context.saturating_sub(2));
+        let mut ids = Vec::with_capacity(kept + 2);
+        ids.push(self.start_of_text);
+        ids.extend_from_slice(&words[..kept]);
+        ids.push(self.end_of_text);
+        Ok(Tokens { ids, truncated: kept < words.len() })
+    }
+}
+
+/// The tokenizer of a vocabulary and its merges, as `transformers` makes it from those files.
+fn byte_pair(vocab: &Path, merges: &Path) -> Result<tokenizers::Tokenizer> {
+    let path = |path: &Path| {
+        path.to_str().map(str::to_owned).with_context(|| format!("{} is not UTF-8", path.display()))
+    };
+    let bpe = BPE::from_file(&path(vocab)?, &path(merges)?)
+        .unk_token(END_OF_TEXT.into())
+        .end_of_word_suffix("</w>".into())
+        .build()
+        .map_err(Error::from_boxed)?;
+    let spaces = Replace::new(tokenizers::normalizers::replace::ReplacePattern::Regex(r"\s+".into()), " ");
+    let words = Split::new(SplitPattern::Regex(WORD.into()), SplitDelimiterBehavior::Removed, true);
+    let mut tokenizer = tokenizers::Tokenizer::new(bpe);
+    let normalizers = vec![NFC.into(), spaces.map_err(Error::from_boxed)?.into(), Lowercase.into()];
+    tokenizer.with_normalizer(Some(Normalizers::new(normalizers))).map_err(Error::from_boxed)?;
+    let pre_tokenizers =
+        vec![words.map_err(Error::from_boxed)?.into(), ByteLevel::new(false, true, true).into()];
+    tokenizer.with_pre_tokenizer(Some(PreTokenizers::new(pre_tokenizers)));
+    let special = [START_OF_TEXT, END_OF_TEXT].map(|token| AddedToken::from(token, true));
+    tokenizer.add_special_tokens(special).map_err(Error::from_boxed)?;
+    Ok(tokenizer)
+}

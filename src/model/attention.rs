@@ -1,0 +1,80 @@
+//! Attention on any device.
+
+use super::kernels::{self, Heads};
+use super::linear::host_slice;
+use anyhow::Result;
+use candle_core::{CpuStorage, CustomOp1, D, Device, Layout, Shape, Tensor};
+
+/// Multi-head attention within each sequence of a batch.
+pub struct Attention<'a> {
+    pub heads: Heads,
+    /// One token position for each sequence, where only those tokens ask.
+    pub queries: Option<&'a [usize]>,
+}
+
+impl Attention<'_> {
+    /// *Shape* `qkv [N·T, 3·E] → [N·T, E]`, or `[N, E]` where only some tokens ask.
+    pub fn forward(&self, qkv: &Tensor) -> Result<Tensor> {
+        if qkv.device().is_cpu() {
+            return Ok(qkv.apply_op1_no_bwd(self)?);
+        }
+        let Heads { tokens, width, heads, causal } = self.heads;
+        let sequences = qkv.dim(0)? / tokens;
+        let head_width = width / heads;
+        let split = |from: &Tensor, tokens| -> Result<Tensor> {
+            let split = from.reshape((sequences, tokens, heads, head_width))?;
+            Ok(split.transpose(1, 2)?.contiguous()?)
+        };
+        let part = |i| qkv.narrow(1, i * width, width)?.contiguous();
+        let (mut q, k, v) = (part(0)?, split(&part(1)?, tokens)?, split(&part(2)?, tokens)?);
+        let mut asking = tokens;
+        if let Some(queries) = self.queries {
+            q = rows_of(&q, tokens, queries)?;
+            asking = 1;
+        }
+        let q = (split(&q, asking)? * (1.0 / (head_width as f64).sqrt()))?;
+        let mut scores = q.matmul(&k.transpose(2, 3)?.contiguous()?)?;
+        if causal {
+            scores = scores
+                .broadcast_add(&self.mask(sequences, asking, qkv.device())?.to_dtype(scores.dtype())?)?;
+        }
+        let probabilities = candle_nn::ops::softmax_last_dim(&scores)?;
+        let mixed = probabilities.matmul(&v)?.transpose(1, 2)?;
+        Ok(mixed.reshape((sequences * asking, width))?)
+    }
+
+    /// 0 where a token sees another and −∞ where not: `[N or 1, 1, asking, T]`.
+    fn mask(&self, sequences: usize, asking: usize, device: &Device) -> Result<Tensor> {
+        let tokens = self.heads.tokens;
+        let row = |query: usize| (0..tokens).map(move |t| if t <= query { 0.0 } else { f32::NEG_INFINITY });
+        let (values, batch): (Vec<f32>, _) = match self.queries {
+            Some(queries) => (queries.iter().copied().flat_map(row).collect(), sequences),
+            None => ((0..tokens).flat_map(row).collect(), 1),
+        };
+        Ok(Tensor::from_vec(values, (batch, 1, asking, tokens), device)?)
+    }
+}
+
+/// One row of each sequence: `x [N·T, E] → [N, E]`.
+pub fn rows_of(x: &Tensor, tokens: usize, positions: &[usize]) -> Result<Tensor> {
+    let rows: Vec<u32> =
+        positions.iter().enumerate().map(|(n, position)| (n * tokens + position) as u32).collect();
+    let rows = Tensor::from_vec(rows, positions.len(), x.device())?;
+    Ok(x.index_select(&rows, D::Minus2)?)
+}
+
+impl CustomOp1 for Attention<'_> {
+    fn name(&self) -> &'static str {
+        "attention"
+    }
+
+    fn cpu_fwd(&self, qkv: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
+        let qkv = host_slice(qkv, layout)?;
+        let Heads { tokens, width, .. } = self.heads;
+        let rows = qkv.len() / (3 * width);
+        let asking = if self.queries.is_some() { rows / tokens } else { rows };
+        let mut y = vec![0.0; asking * width];
+        kernels::attention(qkv, self.heads, self.queries, &mut y);
+        Ok((CpuStorage::F32(y), (asking, width).into()))
+    }
+}

@@ -1,0 +1,95 @@
+//! The device a model runs on.
+
+use anyhow::{Context, Result, bail};
+use candle_core::Device;
+use std::fmt;
+use std::str::FromStr;
+
+/// What `--device` asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DeviceChoice {
+    /// The best device that this binary was built for and the machine has.
+    #[default]
+    Auto,
+    Cpu,
+    /// The CUDA card of that number.
+    Cuda(usize),
+    Metal,
+}
+
+/// The kinds of device this binary was built for.
+pub const BUILT_FOR: &[&str] = &[
+    "cpu",
+    #[cfg(feature = "cuda")]
+    "cuda",
+    #[cfg(feature = "metal")]
+    "metal",
+];
+
+impl DeviceChoice {
+    /// Opens the device.
+    ///
+    /// *Errors* when this binary was not built for it or the machine has none.
+    pub fn open(self) -> Result<Device> {
+        match self {
+            Self::Cpu => Ok(Device::Cpu),
+            Self::Cuda(card) => open_cuda(card),
+            Self::Metal => open_metal(),
+            Self::Auto if cfg!(feature = "cuda") => Ok(open_cuda(0).unwrap_or(Device::Cpu)),
+            Self::Auto if cfg!(feature = "metal") => Ok(open_metal().unwrap_or(Device::Cpu)),
+            Self::Auto => Ok(Device::Cpu),
+        }
+    }
+}
+
+fn open_cuda(card: usize) -> Result<Device> {
+    if !cfg!(feature = "cuda") {
+        bail!(
+            "this clipclass was built without CUDA; build it with: cargo install clipclass --features cuda"
+        );
+    }
+    Device::new_cuda(card).with_context(|| format!("cannot open CUDA device {card}"))
+}
+
+fn open_metal() -> Result<Device> {
+    if !cfg!(feature = "metal") {
+        bail!(
+            "this clipclass was built without Metal; build it with: cargo install clipclass --features metal"
+        );
+    }
+    Device::new_metal(0).context("cannot open the Metal device")
+}
+
+impl FromStr for DeviceChoice {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text.split_once(':') {
+            None => match text {
+                "auto" => return Ok(Self::Auto),
+                "cpu" => return Ok(Self::Cpu),
+                "cuda" => return Ok(Self::Cuda(0)),
+                "metal" => return Ok(Self::Metal),
+                _ => {}
+            },
+            Some(("cuda", card)) => {
+                return Ok(Self::Cuda(
+                    card.parse().with_context(|| format!("{card:?} is not the number of a card"))?,
+                ));
+            }
+            Some(_) => {}
+        }
+        bail!("expected auto, cpu, cuda, cuda:N or metal")
+    }
+}
+
+impl fmt::Display for DeviceChoice {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(card) => write!(f, "cuda:{card}"),
+            Self::Metal => f.write_str("metal"),
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! Vectors of f32 on this processor: the few operations the kernels need, for AVX-512, AVX2 with
+//! FMA, and anything else.
+//!
+//! A kernel is written once over [`Simd`] and [`dispatch`] runs it with the widest vectors the
+//! machine has. The portable vectors are plain arrays, which the compiler turns into NEON or SSE.
+
+use std::sync::OnceLock;
+
+/// One width of vectors.
+///
+/// # Safety
+///
+/// The methods of an implementation may run only where [`dispatch`] found its instructions.
+pub unsafe trait Simd: Copy + Send + Sync + 'static {
+    /// A vector of [`Self::LANES`] f32.
+    type F32: Copy;
+    /// Elements of a vector.
+    const LANES: usize;
+    /// Rows of the tile that [`matmul`](super::matmul) keeps in registers beside four columns.
+    const TILE_ROWS: usize;
+
+    /// All lanes equal to `x`.
+    unsafe fn splat(x: f32) -> Self::F32;
+    /// The `LANES` elements from `from`, unaligned.
+    unsafe fn load(from: *const f32) -> Self::F32;
+    /// Writes the `LANES` elements to `to`, unaligned.
+    unsafe fn store(to: *mut f32, x: Self::F32);
+    /// `x + y`.
+    unsafe fn add(x: Self::F32, y: Self::F32) -> Self::F32;
+    /// `x * y + z`, fused where the machine has it.
+    unsafe fn mul_add(x: Self::F32, y: Self::F32, z: Self::F32) -> Self::F32;
+    /// The sums over the lanes of four vectors.
+    unsafe fn sum4(x: [Self::F32; 4]) -> [f32; 4];
+
+    /// The first `len < LANES` elements from `from`, then zeros.
+    #[inline(always)]
+    unsafe fn load_part(from: *const f32, len: usize) -> Self::F32 {
+        let mut lanes = [0f32; 16];
+        unsafe {
+            std::ptr::copy_nonoverlapping(from, lanes.as_mut_ptr(), len);
+            Self::load(lanes.as_ptr())
+        }
+    }
+
+    /// Writes the first `len < LANES` elements to `to`.
+    #[inline(always)]
+    unsafe fn store_part(to: *mut f32, x: Self::F32, len: usize) {
+        let mut lanes = [0f32; 16];
+        unsafe {
+            Self::store(lanes.as_mut_ptr(), x);
+            std::ptr::copy_nonoverlapping(lanes.as_ptr(), to, len);
+        }
+    }
+
+    /// The sum over the lanes.
+    #[inline(always)]
+    unsafe fn sum(x: Self::F32) -> f32 {
+        unsafe {
+            let zero = Self::splat(0.0);
+            Self::sum4([x, zero, zero, zero])[0]
+        }
+    }
+}
+
+/// Work written once for every width of vectors.
+pub trait Kernel {
+    /// Runs the work with vectors of `S`; implementations are `#[inline(always)]` so that the
+    /// instructions of `S` may be used throughout.
+    ///
+    /// # Safety
+    ///
+    /// The machine must have the instructions of `S`.
+    unsafe fn run<S: Simd>(self);
+}
+
+/// Runs `kernel` with the widest vectors of this machine.
+#[inline]
+pub fn dispatch(kernel: impl Kernel) {
+    match Isa::of_this_machine() {
+        // SAFETY: the instructions were detected.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => unsafe { x86::run_avx512(kernel) },
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => unsafe { x86::run_avx2(kernel) },
+        Isa::Portable => unsafe { kernel.run::<Portable>() },
+    }
+}
+
+/// Instruction sets with vectors of their own here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Isa {
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    Portable,
+}
+
+impl Isa {
+    /// The best instruction set that this machine has.
+    pub fn of_this_machine() -> Self {
+        static ISA: OnceLock<Isa> = OnceLock::new();
+        *ISA.get_or_init(|| {
+            #[cfg(target_arch = "x86_64")]
+            {
+                if is_x86_feature_detected!("avx512dq") && is_x86_feature_detected!("avx512vl") {
+                    return Self::Avx512;
+                }
+                if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                    return Self::Avx2;
+                }
+            }
+            Self::Portable
+        })
+    }
+}
+
+/// Eight lanes as an array.
+#[derive(Clone, Copy)]
+pub struct Portable;
+
+// SAFETY: plain Rust.
+unsafe impl Simd for Portable {
+    type F32 = [f32; 8];
+    const LANES: usize = 8;
+    const TILE_ROWS: usize = 2;
+
+    #[inline(always)]
+    unsafe fn splat(x: f32) -> Self::F32 {
+        [x; 8]
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self::F32 {
+        unsafe { from.cast::<[f32; 8]>().read_unaligned() }
+    }
+    #[inline(always)]
+    unsafe fn store(to: *mut f32, x: Self::F32) {
+        unsafe { to.cast::<[f32; 8]>().write_unaligned(x) }
+    }
+    #[inline(always)]
+    unsafe fn add(x: Self::F32, y: Self::F32) -> Self::F32 {
+        std::array::from_fn(|i| x[i] + y[i])
+    }
+    #[inline(always)]
+    unsafe fn mul_add(x: Self::F32, y: Self::F32, z: Self::F32) -> Self::F32 {
+        // Without the instruction `f32::mul_add` is a slow call.
+        if cfg!(any(target_feature = "fma", target_arch = "aarch64")) {
+            std::array::from_fn(|i| x[i].mul_add(y[i], z[i]))
+        } else {
+            std::array::from_fn(|i| x[i] * y[i] + z[i])
+        }
+    }
+    #[inline(always)]
+    unsafe fn sum4(x: [Self::F32; 4]) -> [f32; 4] {
+        x.map(|v| ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7])))
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::{Kernel, Simd};
+    use std::arch::x86_64::*;
+
+    #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx2,fma")]
+    pub(super) unsafe fn run_avx512(kernel: impl Kernel) {
+        unsafe { kernel.run::<Avx512>() }
+    }
+
+    #[target_feature(enable = "avx2,fma")]
+    pub(super) unsafe fn run_avx2(kernel: impl Kernel) {
+        unsafe { kernel.run::<Avx2>() }
+    }
+
+    #[derive(Clone, Copy)]
+    pub(super) struct Avx512;
+
+    // SAFETY: `run_avx512` enables the instructions.
+    unsafe impl Simd for Avx512 {
+        type F32 = __m512;
+        const LANES: usize = 16;
+        const TILE_ROWS: usize = 6;
+
+        #[inline(always)]
+        unsafe fn splat(x: f32) -> __m512 {
+            unsafe { _mm512_set1_ps(x) }
+        }
+        #[inline(always)]
+        unsafe fn load(from: *const f32) -> __m512 {
+            unsafe { _mm512_loadu_ps(from) }
+        }
+        #[inline(always)]
+        unsafe fn store(to: *mut f32, x: __m512) {
+            unsafe { _mm512_storeu_ps(to, x) }
+        }
+        #[inline(always)]
+        unsafe fn add(x: __m512, y: __m512) -> __m512 {
+            unsafe { _mm512_add_ps(x, y) }
+        }
+        #[inline(always)]
+        unsafe fn mul_add(x: __m512, y: __m512, z: __m512) -> __m512 {
+            unsafe { _mm512_fmadd_ps(x, y, z) }
+        }
+        #[inline(always)]
+        unsafe fn sum4(x: [__m512; 4]) -> [f32; 4] {
+            unsafe {
+                let halves =
+                    x.map(|v| _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps::<1>(v)));
+                sum4(halves)
+            }
+        }
+    }
+
+    #[derive(Clone, Copy)]
+    pub(super) struct Avx2;
+
+    // SAFETY: `run_avx2` enables the instructions.
+    unsafe impl Simd for Avx2 {
+        type F32 = __m256;
+        const LANES: usize = 8;
+        const TILE_ROWS: usize = 3;
+
+        #[inline(always)]
+        unsafe fn splat(x: f32) -> __m256 {
+            unsafe { _mm256_set1_ps(x) }
+        }
+        #[inline(always)]
+        unsafe fn load(from: *const f32) -> __m256 {
+            unsafe { _mm256_loadu_ps(from) }
+        }
+        #[inline(always)]
+        unsafe fn store(to: *mut f32, x: __m256) {
+            unsafe { _mm256_storeu_ps(to, x) }
+        }
+        #[inline(always)]
+        unsafe fn add(x: __m256, y: __m256) -> __m256 {
+            unsafe { _mm256_add_ps(x, y) }
+        }
+        #[inline(always)]
+        unsafe fn mul_add(x: __m256, y: __m256, z: __m256) -> __m256 {
+            unsafe { _mm256_fmadd_ps(x, y, z) }
+        }
+        #[inline(always)]
+        unsafe fn sum4(x: [__m256; 4]) -> [f32; 4] {
+            unsafe { sum4(x) }
+        }
+    }
+
+    /// The sums over the lanes of four vectors: a transposing tree of horizontal adds.
+    #[inline(always)]
+    unsafe fn sum4(x: [__m256; 4]) -> [f32; 4] {
+        unsafe {
+            let pairs = _mm256_hadd_ps(_mm256_hadd_ps(x[0], x[1]), _mm256_hadd_ps(x[2], x[3]));
+            let sums = _mm_add_ps(_mm256_castps256_ps128(pairs), _mm256_extractf128_ps::<1>(pairs));
+            std::mem::transmute::<__m128, [f32; 4]>(sums)
+        }
+    }
+}
