@@ -1,6 +1,23 @@
 //! A model name or folder → local files.
 
+use anyhow::Result;
 use std::path::PathBuf;
+
+/// How to find a model that is not a local folder.
+#[derive(Debug, Clone, Default)]
+pub struct HubOptions {
+    /// Branch, tag or commit; the repository's main branch when absent.
+    pub revision: Option<String>,
+    /// Whether only the cache may be used.
+    pub offline: bool,
+    /// Whether a download shows no progress.
+    pub quiet: bool,
+}
+
+/// Finds the files of `model`, a folder or a repository, downloading what the cache lacks.
+pub fn locate(_model: &str, _options: &HubOptions) -> Result<ModelFiles> {
+    todo!()
+}
 
 /// The files of one model, all on the local disk.
 #[derive(Debug, Clone, PartialEq, Eq)]

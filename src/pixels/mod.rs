@@ -1,5 +1,44 @@
 //! Encoded image bytes → [`Pixels`]: decode, orient, RGB, resize, crop, normalise.
 
+/// A decoded picture: upright, RGB, 8 bits a channel.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Picture(pub(crate) image::RgbImage);
+
+impl Picture {
+    /// Decodes the first frame of an encoded image and applies its EXIF orientation.
+    pub fn decode(_bytes: &[u8]) -> Result<Self, PixelsError> {
+        todo!()
+    }
+}
+
+/// Why bytes give no pixels.
+#[derive(Debug, thiserror::Error)]
+pub enum PixelsError {
+    #[error("the file is empty")]
+    Empty,
+    #[error("not an image in a format clipclass reads")]
+    Format,
+    #[error("{0}")]
+    Decode(String),
+    #[error("{0}")]
+    Limit(String),
+    #[error("{0}")]
+    Size(String),
+}
+
+impl PixelsError {
+    /// The word for it in a record.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Empty => "empty",
+            Self::Format => "format",
+            Self::Decode(_) => "decode",
+            Self::Limit(_) => "limit",
+            Self::Size(_) => "size",
+        }
+    }
+}
+
 /// How an encoded image becomes the network's input; read from `preprocessor_config.json`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Transform {
@@ -15,6 +54,15 @@ pub struct Transform {
     pub mean: [f32; 3],
     /// Standard deviation each channel is divided by.
     pub std: [f32; 3],
+}
+
+impl Transform {
+    /// Resizes, crops and normalises.
+    ///
+    /// *Errors* when the result is not of the network's size.
+    pub fn apply(&self, _picture: &Picture) -> Result<Pixels, PixelsError> {
+        todo!()
+    }
 }
 
 /// Target of the resize.
