@@ -7,13 +7,16 @@
 
 use super::simd::{Kernel, Simd, dispatch};
 use rayon::prelude::*;
+use std::ops::Range;
 
-/// Summed elements of a panel: with `PANEL` columns 32 KiB.
-const DEPTH: usize = 256;
-/// Columns of the widest panel, two vectors of AVX-512, which are the rows of `w` in one task.
-const PANEL: usize = 32;
+/// Summed elements of a panel: with `PANEL` columns 24 KiB.
+const DEPTH: usize = 128;
+/// Vectors in a row of a panel.
+const VECTORS: usize = 3;
+/// Columns of the widest panel, that of AVX-512, which are the rows of `w` in one task.
+const PANEL: usize = VECTORS * 16;
 /// The most rows of a register tile.
-const MAX_TILE_ROWS: usize = 12;
+const MAX_TILE_ROWS: usize = 8;
 /// Rows of `x` in one task at most: they stay in the second-level cache, and are many enough to
 /// repay the panels.
 const TASK_ROWS: usize = 384;
@@ -107,10 +110,11 @@ impl Kernel for Block {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let mut panel = Panel([0.0; DEPTH * PANEL]);
-        for column in (0..self.columns).step_by(2 * S::LANES) {
+        let mut tile = Tile([0.0; MAX_TILE_ROWS * PANEL]);
+        for column in (0..self.columns).step_by(VECTORS * S::LANES) {
             for depth in (0..self.inputs).step_by(DEPTH) {
                 let part = Part {
-                    columns: (self.columns - column).min(2 * S::LANES),
+                    columns: (self.columns - column).min(VECTORS * S::LANES),
                     column,
                     length: DEPTH.min(self.inputs - depth),
                     depth,
@@ -118,7 +122,7 @@ impl Kernel for Block {
                 // SAFETY: `part` lies within the block.
                 unsafe {
                     self.fill::<S>(&part, &mut panel);
-                    self.multiply::<S>(&part, &panel);
+                    self.multiply::<S>(&part, &panel, &mut tile);
                 }
             }
         }
@@ -140,72 +144,91 @@ impl Block {
         let row = |n: usize| unsafe {
             self.w.add((part.column + n.min(part.columns - 1)) * self.inputs + part.depth)
         };
-        for half in 0..2 {
+        for half in 0..VECTORS {
             let rows: [*const f32; 16] = std::array::from_fn(|n| row(half * S::LANES + n % S::LANES));
             let to = unsafe { panel.0.as_mut_ptr().add(half * S::LANES) };
             let whole = part.length - part.length % 4;
             for k in (0..whole).step_by(4) {
-                unsafe { S::transpose4(&rows, k, to.add(k * 2 * S::LANES), 2 * S::LANES) };
+                unsafe { S::transpose4(&rows, k, to.add(k * VECTORS * S::LANES), VECTORS * S::LANES) };
             }
             for k in whole..part.length {
                 for (n, row) in rows.iter().take(S::LANES).enumerate() {
-                    unsafe { *to.add(k * 2 * S::LANES + n) = *row.add(k) };
+                    unsafe { *to.add(k * VECTORS * S::LANES + n) = *row.add(k) };
                 }
             }
         }
     }
 
     #[inline(always)]
-    unsafe fn multiply<S: Simd>(&self, part: &Part, panel: &Panel) {
+    unsafe fn multiply<S: Simd>(&self, part: &Part, panel: &Panel, scratch: &mut Tile) {
         let tiles = self.rows.div_ceil(S::TILE_ROWS);
         for tile in 0..tiles {
             let first = self.rows * tile / tiles;
             unsafe {
+                self.prefetch::<S>(part, PANEL * tile / tiles..PANEL * (tile + 1) / tiles);
                 match self.rows * (tile + 1) / tiles - first {
-                    1 => self.rows::<S, 1>(first, part, panel),
-                    2 => self.rows::<S, 2>(first, part, panel),
-                    3 => self.rows::<S, 3>(first, part, panel),
-                    4 => self.rows::<S, 4>(first, part, panel),
-                    5 => self.rows::<S, 5>(first, part, panel),
-                    6 => self.rows::<S, 6>(first, part, panel),
-                    7 => self.rows::<S, 7>(first, part, panel),
-                    8 => self.rows::<S, 8>(first, part, panel),
-                    9 => self.rows::<S, 9>(first, part, panel),
-                    10 => self.rows::<S, 10>(first, part, panel),
-                    11 => self.rows::<S, 11>(first, part, panel),
-                    _ => self.rows::<S, 12>(first, part, panel),
+                    1 => self.rows::<S, 1>(first, part, panel, scratch),
+                    2 => self.rows::<S, 2>(first, part, panel, scratch),
+                    3 => self.rows::<S, 3>(first, part, panel, scratch),
+                    4 => self.rows::<S, 4>(first, part, panel, scratch),
+                    5 => self.rows::<S, 5>(first, part, panel, scratch),
+                    6 => self.rows::<S, 6>(first, part, panel, scratch),
+                    7 => self.rows::<S, 7>(first, part, panel, scratch),
+                    _ => self.rows::<S, 8>(first, part, panel, scratch),
                 }
+            }
+        }
+    }
+
+    /// Asks for some of the rows of `w` that the next panel will be made of, here or in the task
+    /// that is likely next: the transposing reads too little of too many rows for the processor
+    /// to see what comes.
+    #[inline(always)]
+    unsafe fn prefetch<S: Simd>(&self, part: &Part, rows: Range<usize>) {
+        let last = part.depth + part.length == self.inputs;
+        let next = if last { self.w.wrapping_add(self.columns * self.inputs) } else { self.w.wrapping_add(part.depth + part.length) };
+        for row in rows {
+            let row = next.wrapping_add((part.column + row) * self.inputs);
+            for k in (0..DEPTH).step_by(16) {
+                S::prefetch(row.wrapping_add(k));
             }
         }
     }
 
     /// `M` rows from `first` with a panel.
     #[inline(always)]
-    unsafe fn rows<S: Simd, const M: usize>(&self, first: usize, part: &Part, panel: &Panel) {
+    unsafe fn rows<S: Simd, const M: usize>(
+        &self,
+        first: usize,
+        part: &Part,
+        panel: &Panel,
+        tile: &mut Tile,
+    ) {
         if M > S::TILE_ROWS {
             return;
         }
         unsafe {
             let x = self.x.add(first * self.inputs + part.depth);
-            let mut sums = [[S::splat(0.0); 2]; M];
+            let mut sums = [[S::splat(0.0); VECTORS]; M];
             for k in 0..part.length {
-                let w = panel.0.as_ptr().add(k * 2 * S::LANES);
-                let w = [S::load(w), S::load(w.add(S::LANES))];
+                let w = panel.0.as_ptr().add(k * VECTORS * S::LANES);
+                let w: [S::F32; VECTORS] = std::array::from_fn(|v| S::load(w.add(v * S::LANES)));
                 for m in 0..M {
                     let x = S::splat(*x.add(m * self.inputs + k));
-                    sums[m][0] = S::mul_add(x, w[0], sums[m][0]);
-                    sums[m][1] = S::mul_add(x, w[1], sums[m][1]);
+                    for v in 0..VECTORS {
+                        sums[m][v] = S::mul_add(x, w[v], sums[m][v]);
+                    }
                 }
             }
 
             // Through memory: sums that a loop of any length may index would not stay in registers.
-            let mut tile = Tile([0.0; MAX_TILE_ROWS * PANEL]);
             for m in 0..M {
                 let to = tile.0.as_mut_ptr().add(m * PANEL);
-                S::store(to, sums[m][0]);
-                S::store(to.add(S::LANES), sums[m][1]);
+                for v in 0..VECTORS {
+                    S::store(to.add(v * S::LANES), sums[m][v]);
+                }
             }
-            self.keep::<S>(first, M, part, &tile);
+            self.keep::<S>(first, M, part, tile);
         }
     }
 

@@ -16,7 +16,7 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
     type F32: Copy;
     /// Elements of a vector.
     const LANES: usize;
-    /// Rows of the tile that [`matmul`](super::matmul) keeps in registers beside two vectors of columns.
+    /// Rows of the tile that [`matmul`](super::matmul) keeps in registers beside three vectors of columns.
     const TILE_ROWS: usize;
 
     /// All lanes equal to `x`.
@@ -32,6 +32,8 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
     /// Four elements from `k` of each of the first `LANES` rows, turned around: `to`, `to + stride`,
     /// … get a vector each with one element of every row.
     unsafe fn transpose4(rows: &[*const f32; 16], k: usize, to: *mut f32, stride: usize);
+    /// Asks for the line of memory at `at`, which may be any address.
+    fn prefetch(_at: *const f32) {}
     /// The sums over the lanes of four vectors.
     unsafe fn sum4(x: [Self::F32; 4]) -> [f32; 4];
 
@@ -189,7 +191,7 @@ mod x86 {
     unsafe impl Simd for Avx512 {
         type F32 = __m512;
         const LANES: usize = 16;
-        const TILE_ROWS: usize = 12;
+        const TILE_ROWS: usize = 8;
 
         #[inline(always)]
         unsafe fn splat(x: f32) -> __m512 {
@@ -232,6 +234,11 @@ mod x86 {
             }
         }
         #[inline(always)]
+        fn prefetch(at: *const f32) {
+            // SAFETY: a prefetch does not fault.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
+        }
+        #[inline(always)]
         unsafe fn sum4(x: [__m512; 4]) -> [f32; 4] {
             unsafe {
                 let halves =
@@ -248,7 +255,7 @@ mod x86 {
     unsafe impl Simd for Avx2 {
         type F32 = __m256;
         const LANES: usize = 8;
-        const TILE_ROWS: usize = 6;
+        const TILE_ROWS: usize = 4;
 
         #[inline(always)]
         unsafe fn splat(x: f32) -> __m256 {
@@ -286,6 +293,11 @@ mod x86 {
                 _mm256_storeu_ps(to.add(2 * stride), _mm256_shuffle_ps::<0x44>(high01, high23));
                 _mm256_storeu_ps(to.add(3 * stride), _mm256_shuffle_ps::<0xee>(high01, high23));
             }
+        }
+        #[inline(always)]
+        fn prefetch(at: *const f32) {
+            // SAFETY: a prefetch does not fault.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
         }
         #[inline(always)]
         unsafe fn sum4(x: [__m256; 4]) -> [f32; 4] {
