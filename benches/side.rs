@@ -21,13 +21,13 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> Result<()> {
     let arguments: Vec<_> = args().collect();
-    let [_, folder, labels, _precision, threads] = &arguments[..] else {
+    let [_, folder, labels, precision, threads] = &arguments[..] else {
         bail!("compare.py runs this: MODEL LABELS PRECISION THREADS");
     };
     rayon::ThreadPoolBuilder::new().num_threads(threads.parse()?).build_global()?;
     let labels: Vec<String> = serde_json::from_str(&fs::read_to_string(labels)?)?;
     let labels: Vec<_> = labels.iter().map(String::as_str).collect();
-    let checkpoint = Checkpoint::open(&files(Path::new(folder)), &Device::Cpu)?;
+    let checkpoint = Checkpoint::open(&files(Path::new(folder)), &Device::Cpu, precision.parse()?)?;
     let size = checkpoint.transform().crop.context("a model without a crop")?.0 as usize;
     let (mut images, mut texts) = (None, None);
     let pixels = vec![random_image(size); 32];

@@ -78,16 +78,6 @@ impl Int8Matrix {
         Some(Self { lines, scales, offsets, bias, inputs, outputs })
     }
 
-    /// Elements of a row of `x`.
-    pub fn inputs(&self) -> usize {
-        self.inputs
-    }
-
-    /// Elements of a row of `y`.
-    pub fn outputs(&self) -> usize {
-        self.outputs
-    }
-
     fn panel(&self, index: usize) -> &[Line] {
         let lines = depth(self.inputs) / 4 * PANEL * 4 / 64;
         &self.lines[index * lines..][..lines]
