@@ -17,9 +17,10 @@ const VECTORS: usize = 3;
 const PANEL: usize = VECTORS * 16;
 /// The most rows of a register tile.
 const MAX_TILE_ROWS: usize = 8;
-/// Rows of `x` in one task at most: they stay in the second-level cache, and are many enough to
-/// repay the panels.
-const TASK_ROWS: usize = 384;
+/// Elements of `x` in one task at most: they stay in the second-level cache.
+const TASK_ELEMENTS: usize = 256 * 1024;
+/// Rows of `x` in one task at least: enough to repay the panels.
+const TASK_ROWS: usize = 96;
 
 /// Where the products go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +57,7 @@ pub fn matmul(x: &[f32], weights: &[Weight], y: &mut [f32], target: Target) {
     assert!(x.len() == rows * inputs && y.len() == rows * width);
 
     let mut tasks = Vec::new();
-    let groups = rows.div_ceil(TASK_ROWS);
+    let groups = rows.div_ceil(TASK_ROWS.max(TASK_ELEMENTS / inputs));
     for group in 0..groups {
         let first_row = rows * group / groups;
         let rows = rows * (group + 1) / groups - first_row;
@@ -104,13 +105,24 @@ struct Panel([f32; DEPTH * PANEL]);
 
 /// The sums of a register tile, a panel's width apart.
 #[repr(align(64))]
-struct Tile([f32; MAX_TILE_ROWS * PANEL]);
+pub(super) struct Tile(pub(super) [f32; MAX_TILE_ROWS * PANEL]);
+
+impl Tile {
+    pub(super) fn new() -> Self {
+        Self([0.0; MAX_TILE_ROWS * PANEL])
+    }
+
+    /// The sums of one row.
+    pub(super) fn row(&self, m: usize) -> &[f32] {
+        &self.0[m * PANEL..][..PANEL]
+    }
+}
 
 impl Kernel for Block {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let mut panel = Panel([0.0; DEPTH * PANEL]);
-        let mut tile = Tile([0.0; MAX_TILE_ROWS * PANEL]);
+        let mut tile = Tile::new();
         for column in (0..self.columns).step_by(VECTORS * S::LANES) {
             for depth in (0..self.inputs).step_by(DEPTH) {
                 let part = Part {
@@ -160,22 +172,17 @@ impl Block {
     }
 
     #[inline(always)]
-    unsafe fn multiply<S: Simd>(&self, part: &Part, panel: &Panel, scratch: &mut Tile) {
+    unsafe fn multiply<S: Simd>(&self, part: &Part, panel: &Panel, sums: &mut Tile) {
         let tiles = self.rows.div_ceil(S::TILE_ROWS);
         for tile in 0..tiles {
             let first = self.rows * tile / tiles;
+            let rows = self.rows * (tile + 1) / tiles - first;
             unsafe {
                 self.prefetch::<S>(part, PANEL * tile / tiles..PANEL * (tile + 1) / tiles);
-                match self.rows * (tile + 1) / tiles - first {
-                    1 => self.rows::<S, 1>(first, part, panel, scratch),
-                    2 => self.rows::<S, 2>(first, part, panel, scratch),
-                    3 => self.rows::<S, 3>(first, part, panel, scratch),
-                    4 => self.rows::<S, 4>(first, part, panel, scratch),
-                    5 => self.rows::<S, 5>(first, part, panel, scratch),
-                    6 => self.rows::<S, 6>(first, part, panel, scratch),
-                    7 => self.rows::<S, 7>(first, part, panel, scratch),
-                    _ => self.rows::<S, 8>(first, part, panel, scratch),
-                }
+                let x = self.x.add(first * self.inputs + part.depth);
+                let w = panel.0.as_ptr();
+                product::<S, VECTORS>(rows, x, self.inputs, w, VECTORS * S::LANES, part.length, sums);
+                self.keep::<S>(first, rows, part, sums);
             }
         }
     }
@@ -192,43 +199,6 @@ impl Block {
             for k in (0..DEPTH).step_by(16) {
                 S::prefetch(row.wrapping_add(k));
             }
-        }
-    }
-
-    /// `M` rows from `first` with a panel.
-    #[inline(always)]
-    unsafe fn rows<S: Simd, const M: usize>(
-        &self,
-        first: usize,
-        part: &Part,
-        panel: &Panel,
-        tile: &mut Tile,
-    ) {
-        if M > S::TILE_ROWS {
-            return;
-        }
-        unsafe {
-            let x = self.x.add(first * self.inputs + part.depth);
-            let mut sums = [[S::splat(0.0); VECTORS]; M];
-            for k in 0..part.length {
-                let w = panel.0.as_ptr().add(k * VECTORS * S::LANES);
-                let w: [S::F32; VECTORS] = std::array::from_fn(|v| S::load(w.add(v * S::LANES)));
-                for m in 0..M {
-                    let x = S::splat(*x.add(m * self.inputs + k));
-                    for v in 0..VECTORS {
-                        sums[m][v] = S::mul_add(x, w[v], sums[m][v]);
-                    }
-                }
-            }
-
-            // Through memory: sums that a loop of any length may index would not stay in registers.
-            for m in 0..M {
-                let to = tile.0.as_mut_ptr().add(m * PANEL);
-                for v in 0..VECTORS {
-                    S::store(to.add(v * S::LANES), sums[m][v]);
-                }
-            }
-            self.keep::<S>(first, M, part, tile);
         }
     }
 
@@ -250,54 +220,80 @@ impl Block {
                     if keep {
                         sum = S::add(load_some::<S>(y, columns), sum);
                     }
-                    if columns == S::LANES {
-                        S::store(y, sum);
-                    } else {
-                        S::store_part(y, sum, columns);
-                    }
+                    store_some::<S>(y, sum, columns);
                 }
             }
         }
     }
 }
 
+/// The first `len ≤ LANES` elements from `from`, then zeros.
 #[inline(always)]
-unsafe fn load_some<S: Simd>(from: *const f32, len: usize) -> S::F32 {
+pub(super) unsafe fn load_some<S: Simd>(from: *const f32, len: usize) -> S::F32 {
     unsafe { if len == S::LANES { S::load(from) } else { S::load_part(from, len) } }
 }
 
-/// The products of `M` rows of `x` with `N ≤ 4` rows of `w`, over `length` elements.
+/// Writes the first `len ≤ LANES` elements to `to`.
 #[inline(always)]
-pub(super) unsafe fn tile<S: Simd, const M: usize, const N: usize>(
+pub(super) unsafe fn store_some<S: Simd>(to: *mut f32, x: S::F32, len: usize) {
+    unsafe { if len == S::LANES { S::store(to, x) } else { S::store_part(to, x, len) } }
+}
+
+/// The products of at most [`Simd::TILE_ROWS`] rows of `x`, `x_stride` apart, with `length` rows of
+/// `V` vectors each, `w_stride` apart.
+#[inline(always)]
+pub(super) unsafe fn product<S: Simd, const V: usize>(
+    rows: usize,
     x: *const f32,
+    x_stride: usize,
     w: *const f32,
-    stride: usize,
+    w_stride: usize,
     length: usize,
-) -> [[f32; 4]; M] {
+    to: &mut Tile,
+) {
     unsafe {
-        let zero = S::splat(0.0);
-        let mut sums = [[zero; N]; M];
-        let mut k = 0;
-        while k + S::LANES <= length {
-            let w: [S::F32; N] = std::array::from_fn(|n| S::load(w.add(n * stride + k)));
+        match rows {
+            1 => product_of::<S, V, 1>(x, x_stride, w, w_stride, length, to),
+            2 => product_of::<S, V, 2>(x, x_stride, w, w_stride, length, to),
+            3 => product_of::<S, V, 3>(x, x_stride, w, w_stride, length, to),
+            4 => product_of::<S, V, 4>(x, x_stride, w, w_stride, length, to),
+            5 => product_of::<S, V, 5>(x, x_stride, w, w_stride, length, to),
+            6 => product_of::<S, V, 6>(x, x_stride, w, w_stride, length, to),
+            7 => product_of::<S, V, 7>(x, x_stride, w, w_stride, length, to),
+            _ => product_of::<S, V, 8>(x, x_stride, w, w_stride, length, to),
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn product_of<S: Simd, const V: usize, const M: usize>(
+    x: *const f32,
+    x_stride: usize,
+    w: *const f32,
+    w_stride: usize,
+    length: usize,
+    to: &mut Tile,
+) {
+    if M > S::TILE_ROWS {
+        unreachable!("a tile has at most {} rows", S::TILE_ROWS);
+    }
+    unsafe {
+        let mut sums = [[S::splat(0.0); V]; M];
+        for k in 0..length {
+            let w = w.add(k * w_stride);
+            let w: [S::F32; V] = std::array::from_fn(|v| S::load(w.add(v * S::LANES)));
             for m in 0..M {
-                let x = S::load(x.add(m * stride + k));
-                for n in 0..N {
-                    sums[m][n] = S::mul_add(x, w[n], sums[m][n]);
+                let x = S::splat(*x.add(m * x_stride + k));
+                for v in 0..V {
+                    sums[m][v] = S::mul_add(x, w[v], sums[m][v]);
                 }
             }
-            k += S::LANES;
         }
-        if k < length {
-            let rest = length - k;
-            let w: [S::F32; N] = std::array::from_fn(|n| S::load_part(w.add(n * stride + k), rest));
-            for m in 0..M {
-                let x = S::load_part(x.add(m * stride + k), rest);
-                for n in 0..N {
-                    sums[m][n] = S::mul_add(x, w[n], sums[m][n]);
-                }
+        // Through memory: sums that a loop of any length may index would not stay in registers.
+        for m in 0..M {
+            for v in 0..V {
+                S::store(to.0.as_mut_ptr().add(m * PANEL + v * S::LANES), sums[m][v]);
             }
         }
-        sums.map(|row| S::sum4(std::array::from_fn(|n| if n < N { row[n] } else { zero })))
     }
 }

@@ -23,6 +23,8 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
     unsafe fn splat(x: f32) -> Self::F32;
     /// The `LANES` elements from `from`, unaligned.
     unsafe fn load(from: *const f32) -> Self::F32;
+    /// The `LANES` integers from `from`, unaligned, as f32.
+    unsafe fn load_i32(from: *const i32) -> Self::F32;
     /// Writes the `LANES` elements to `to`, unaligned.
     unsafe fn store(to: *mut f32, x: Self::F32);
     /// `x + y`.
@@ -139,6 +141,10 @@ unsafe impl Simd for Portable {
         unsafe { from.cast::<[f32; 8]>().read_unaligned() }
     }
     #[inline(always)]
+    unsafe fn load_i32(from: *const i32) -> Self::F32 {
+        unsafe { from.cast::<[i32; 8]>().read_unaligned() }.map(|i| i as f32)
+    }
+    #[inline(always)]
     unsafe fn store(to: *mut f32, x: Self::F32) {
         unsafe { to.cast::<[f32; 8]>().write_unaligned(x) }
     }
@@ -170,7 +176,7 @@ unsafe impl Simd for Portable {
 }
 
 #[cfg(target_arch = "x86_64")]
-mod x86 {
+pub(super) mod x86 {
     use super::{Kernel, Simd};
     use std::arch::x86_64::*;
 
@@ -185,7 +191,7 @@ mod x86 {
     }
 
     #[derive(Clone, Copy)]
-    pub(super) struct Avx512;
+    pub struct Avx512;
 
     // SAFETY: `run_avx512` enables the instructions.
     unsafe impl Simd for Avx512 {
@@ -200,6 +206,10 @@ mod x86 {
         #[inline(always)]
         unsafe fn load(from: *const f32) -> __m512 {
             unsafe { _mm512_loadu_ps(from) }
+        }
+        #[inline(always)]
+        unsafe fn load_i32(from: *const i32) -> __m512 {
+            unsafe { _mm512_cvtepi32_ps(_mm512_loadu_si512(from.cast())) }
         }
         #[inline(always)]
         unsafe fn store(to: *mut f32, x: __m512) {
@@ -249,7 +259,7 @@ mod x86 {
     }
 
     #[derive(Clone, Copy)]
-    pub(super) struct Avx2;
+    pub struct Avx2;
 
     // SAFETY: `run_avx2` enables the instructions.
     unsafe impl Simd for Avx2 {
@@ -264,6 +274,10 @@ mod x86 {
         #[inline(always)]
         unsafe fn load(from: *const f32) -> __m256 {
             unsafe { _mm256_loadu_ps(from) }
+        }
+        #[inline(always)]
+        unsafe fn load_i32(from: *const i32) -> __m256 {
+            unsafe { _mm256_cvtepi32_ps(_mm256_loadu_si256(from.cast())) }
         }
         #[inline(always)]
         unsafe fn store(to: *mut f32, x: __m256) {
