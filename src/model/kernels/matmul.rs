@@ -17,10 +17,12 @@ const VECTORS: usize = 3;
 const PANEL: usize = VECTORS * 16;
 /// The most rows of a register tile.
 const MAX_TILE_ROWS: usize = 8;
-/// Elements of `x` in one task at most: they stay in the second-level cache.
-const TASK_ELEMENTS: usize = 256 * 1024;
-/// Rows of `x` in one task at least: enough to repay the panels.
-const TASK_ROWS: usize = 96;
+/// Rows of `x` in one task at most: `DEPTH` elements of each, and the sums, stay in the
+/// second-level cache.
+const TASK_ROWS: usize = 512;
+/// Rows of `x` for each further panel in a task: with many rows it is they that should be read once,
+/// with few it is `w`, each row from its beginning to its end.
+const ROWS_PER_PANEL: usize = 96;
 
 /// Where the products go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,13 +59,16 @@ pub fn matmul(x: &[f32], weights: &[Weight], y: &mut [f32], target: Target) {
     assert!(x.len() == rows * inputs && y.len() == rows * width);
 
     let mut tasks = Vec::new();
-    let groups = rows.div_ceil(TASK_ROWS.max(TASK_ELEMENTS / inputs));
+    let groups = rows.div_ceil(TASK_ROWS);
+    // Two tasks for each thread even out what else the machine does.
+    let panels = groups * width.div_ceil(PANEL) / (2 * rayon::current_num_threads());
+    let columns = PANEL * panels.min(rows / ROWS_PER_PANEL).clamp(1, TASK_ROWS / ROWS_PER_PANEL);
     for group in 0..groups {
         let first_row = rows * group / groups;
         let rows = rows * (group + 1) / groups - first_row;
         let mut column = 0;
         for weight in weights {
-            for first in (0..weight.outputs()).step_by(PANEL) {
+            for first in (0..weight.outputs()).step_by(columns) {
                 tasks.push(Block {
                     x: x[first_row * inputs..].as_ptr(),
                     rows,
@@ -72,7 +77,7 @@ pub fn matmul(x: &[f32], weights: &[Weight], y: &mut [f32], target: Target) {
                     bias: weight.bias.map(|b| b[first..].as_ptr()),
                     // SAFETY: within `y`, whose rows are `width` long.
                     y: unsafe { y.as_mut_ptr().add(first_row * width + column + first) },
-                    columns: PANEL.min(weight.outputs() - first),
+                    columns: columns.min(weight.outputs() - first),
                     width,
                     target,
                 });
@@ -123,8 +128,8 @@ impl Kernel for Block {
     unsafe fn run<S: Simd>(self) {
         let mut panel = Panel([0.0; DEPTH * PANEL]);
         let mut tile = Tile::new();
-        for column in (0..self.columns).step_by(VECTORS * S::LANES) {
-            for depth in (0..self.inputs).step_by(DEPTH) {
+        for depth in (0..self.inputs).step_by(DEPTH) {
+            for column in (0..self.columns).step_by(VECTORS * S::LANES) {
                 let part = Part {
                     columns: (self.columns - column).min(VECTORS * S::LANES),
                     column,
@@ -192,12 +197,15 @@ impl Block {
     /// to see what comes.
     #[inline(always)]
     unsafe fn prefetch<S: Simd>(&self, part: &Part, rows: Range<usize>) {
-        let last = part.depth + part.length == self.inputs;
-        let next = if last { self.w.wrapping_add(self.columns * self.inputs) } else { self.w.wrapping_add(part.depth + part.length) };
+        let (column, depth) = (part.column + part.columns, part.depth + part.length);
+        let next = match (column < self.columns, depth < self.inputs) {
+            (true, _) => column * self.inputs + part.depth,
+            (false, true) => depth,
+            (false, false) => self.columns * self.inputs,
+        };
         for row in rows {
-            let row = next.wrapping_add((part.column + row) * self.inputs);
             for k in (0..DEPTH).step_by(16) {
-                S::prefetch(row.wrapping_add(k));
+                S::prefetch(self.w.wrapping_add(next + row * self.inputs + k));
             }
         }
     }
