@@ -49,3 +49,10 @@ pub enum TokenizerFiles {
     /// `vocab.json` and `merges.txt`.
     Bpe { vocab: PathBuf, merges: PathBuf },
 }
+
+impl ModelFiles {
+    /// The folder they are in.
+    pub fn folder(&self) -> &std::path::Path {
+        self.config.parent().expect("a file is in a folder")
+    }
+}

@@ -92,3 +92,15 @@ pub struct Pixels {
     pub width: usize,
     pub values: Vec<f32>,
 }
+
+impl Picture {
+    /// Width and height in pixels.
+    pub fn size(&self) -> (u32, u32) {
+        self.0.dimensions()
+    }
+
+    /// The pixels.
+    pub fn image(&self) -> &image::RgbImage {
+        &self.0
+    }
+}
