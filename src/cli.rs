@@ -1,6 +1,6 @@
 //! The command line: arguments → a [`Command`] made of the other rooms' words.
 
-use crate::input::{FilesFrom, Inputs};
+use crate::input::{FilesFrom, Inputs, Shard};
 use crate::labels::{self, GivenLabel, LabelSet, Template};
 use crate::model::device::{BUILT_FOR, DeviceChoice};
 use crate::model::hub::HubOptions;
@@ -129,6 +129,9 @@ struct InputArgs {
     /// The paths of --files-from end with NUL instead of a line break
     #[arg(short = '0', long, requires = "files_from")]
     null: bool,
+    /// Take only the I-th of N equal parts of the images, as in 1/8, dealt out by position
+    #[arg(long, value_name = "I/N")]
+    shard: Option<Shard>,
 }
 
 #[derive(Args)]
@@ -283,7 +286,8 @@ impl InputArgs {
 
     fn inputs(self) -> Inputs {
         let null = self.null;
-        Inputs { paths: self.inputs, files_from: self.files_from.map(|file| FilesFrom { file, null }) }
+        let files_from = self.files_from.map(|file| FilesFrom { file, null });
+        Inputs { paths: self.inputs, files_from, shard: self.shard }
     }
 }
 
