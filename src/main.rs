@@ -22,7 +22,7 @@ fn main() -> ExitCode {
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) if error.is::<Interrupted>() => INTERRUPTED_EXIT_CODE.into(),
         Err(error) => {
-            Messages::default().error(format_args!("{error:#}"));
+            Messages::new(false).error(format_args!("{error:#}"));
             ExitCode::from(RUN_FAILED)
         }
     }
@@ -32,7 +32,7 @@ fn run() -> Result<ExitCode> {
     let mut out = io::stdout();
     match Command::from_args()? {
         Command::Classify { job, quiet } => {
-            let summary = pipeline::run(*job, &Messages { quiet })?;
+            let summary = pipeline::run(*job, &Messages::new(quiet))?;
             return Ok(if summary.failed > 0 { IMAGES_FAILED.into() } else { ExitCode::SUCCESS });
         }
         Command::Fetch { model, hub } => {

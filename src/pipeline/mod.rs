@@ -102,6 +102,8 @@ pub fn run(job: Job, messages: &Messages) -> Result<Summary> {
     let classifier = pool.install(|| classifier(&checkpoint, &job.labels, messages))?;
     let encoder = pool.install(|| checkpoint.image_encoder())?;
 
+    report.begin()?;
+    messages.start(None);
     let mut summary = Summary::default();
     for batch in batches {
         for record in classify(batch, &encoder, &classifier, job.judgement, &pool)? {
@@ -110,8 +112,10 @@ pub fn run(job: Job, messages: &Messages) -> Result<Summary> {
                 Err(_) => summary.failed += 1,
             }
             report.write(&record)?;
+            messages.advance();
         }
     }
+    messages.finish(summary.classified, summary.failed);
     if interrupt::requested() {
         return Err(Interrupted.into());
     }

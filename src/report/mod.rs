@@ -85,15 +85,14 @@ impl<'a> Report<'a> {
         top: Option<usize>,
         messages: &'a Messages,
     ) -> Result<Self> {
-        let mut output = Output::open(file)?;
+        let output = Output::open(file)?;
         let columns = Columns::new(top, labels.len());
-        let mut spelling: Box<dyn Spelling> = match format {
+        let spelling: Box<dyn Spelling> = match format {
             Format::Text => Box::new(Text::new(output.terminal(), messages)),
             Format::Json => Box::new(Json),
             Format::Csv => Box::new(Csv { columns, messages }),
             Format::Markdown => Box::new(Markdown { columns }),
         };
-        output.write(|out| spelling.begin(&labels, out))?;
         Ok(Self { labels, output, spelling })
     }
 
@@ -103,6 +102,11 @@ impl<'a> Report<'a> {
     pub fn resume(file: &Path, labels: Vec<String>, top: Option<usize>) -> Result<(Self, Done)> {
         let (output, done) = Output::resume(file, &labels, top)?;
         Ok((Self { labels, output, spelling: Box::new(Json) }, done))
+    }
+
+    /// Writes what comes before all records.
+    pub fn begin(&mut self) -> Result<()> {
+        self.output.write(|out| self.spelling.begin(&self.labels, out))
     }
 
     /// Writes one record and lets it go at once.

@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn csv_has_a_column_for_each_label() {
-        let messages = Messages::default();
+        let messages = Messages::new(true);
         assert_eq!(
             spell(Csv { columns: Columns::Labels, messages: &messages }),
             "image,prediction,probability,a cat,\"a dog, or | wolf\"\n\
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn csv_of_the_best_has_pairs_of_columns() {
-        let messages = Messages::default();
+        let messages = Messages::new(true);
         let csv = spell(Csv { columns: Columns::new(Some(9), 2), messages: &messages });
         assert!(csv.starts_with(
             "image,prediction,probability,label_1,probability_1,label_2,probability_2\n\
