@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 const MODEL: &str = "fixtures/tiny-clip";
 const LABELS: &str = "a cat,a dog,a car,a tree,a person";
@@ -17,6 +18,11 @@ const TRUNCATED: &str = "fixtures/images/truncated.jpg";
 fn clipclass() -> Command {
     let mut command = Command::new(cargo_bin!("clipclass"));
     command.env_remove("HF_HUB_OFFLINE").env_remove("NO_COLOR").stdin(Stdio::null());
+    // Nothing that another test computed may be known.
+    static RUNS: AtomicUsize = AtomicUsize::new(0);
+    let run = RUNS.fetch_add(1, Ordering::Relaxed);
+    let folder = format!("{}/{}-{run}", env!("CARGO_TARGET_TMPDIR"), std::process::id());
+    command.env("CLIPCLASS_CACHE", folder);
     command
 }
 
@@ -144,8 +150,9 @@ fn labels_come_from_files_and_templates() {
     let classes = folder.path().join("labels.json");
     fs::write(&classes, r#"{"feline": ["a cat", "a drawing of a cat"], "plant": ["a tree"]}"#).unwrap();
     let predict = |file: &Path, more: &[&str]| {
-        let output = clipclass().args(["-m", MODEL, "--json", CAT, TREE, "--labels-file"]).arg(file);
-        let records = records_of(&output.args(more).output().unwrap(), 0);
+        let mut command = clipclass();
+        command.args(["-m", MODEL, "--json", CAT, TREE, "--labels-file"]).arg(file).args(more);
+        let records = records_of(&command.output().unwrap(), 0);
         [0, 1].map(|i: usize| records[i]["prediction"].as_str().unwrap().to_owned())
     };
     assert_eq!(predict(&lines, &[]), ["cat", "tree"]);
