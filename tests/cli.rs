@@ -12,7 +12,7 @@ const MODEL: &str = "fixtures/tiny-clip";
 const LABELS: &str = "a cat,a dog,a car,a tree,a person";
 const TREE: &str = "fixtures/images/tree.jpg";
 const CAT: &str = "fixtures/images/cat.png";
-const TRUNCATED: &str = "fixtures/images/truncated.jpg";
+const TRUNCATED: &str = "fixtures/broken/truncated.jpg";
 
 /// `clipclass` without what the user's environment may set.
 fn clipclass() -> Command {
@@ -110,15 +110,23 @@ fn in_text_a_bad_image_is_told_on_stderr() {
 
 #[test]
 fn every_broken_file_has_its_own_kind() {
-    let folder = tempfile::tempdir().unwrap();
-    let text = folder.path().join("text.jpg");
-    fs::write(&text, "no picture at all\n").unwrap();
-    let empty = folder.path().join("empty.jpg");
-    fs::write(&empty, "").unwrap();
-    let paths = [&text, &empty].map(|path| path.to_str().unwrap());
-    let records = records_of(&classify(&["--json", paths[0], paths[1]]), 1);
-    let kinds: Vec<_> = records.iter().map(|record| record["error"]["kind"].as_str().unwrap()).collect();
-    assert_eq!(kinds, ["format", "empty"]);
+    let kinds = [
+        ("bomb.png", "limit"),
+        ("empty.jpg", "empty"),
+        ("text.jpg", "format"),
+        ("truncated.gif", "decode"),
+        ("truncated.jpg", "decode"),
+        ("truncated.png", "decode"),
+        ("truncated.tiff", "decode"),
+        ("truncated.webp", "decode"),
+    ];
+    let paths = kinds.map(|(name, _)| format!("fixtures/broken/{name}"));
+    let arguments: Vec<_> = paths.iter().map(String::as_str).chain(["--json", TREE]).collect();
+    let records = records_of(&classify(&arguments), 1);
+    for (record, (name, kind)) in records.iter().zip(kinds) {
+        assert_eq!(record["error"]["kind"], kind, "{name}: {record}");
+    }
+    assert_eq!(records.last().unwrap()["prediction"], "a tree");
 }
 
 #[test]
