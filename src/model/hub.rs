@@ -49,3 +49,25 @@ pub enum TokenizerFiles {
     /// `vocab.json` and `merges.txt`.
     Bpe { vocab: PathBuf, merges: PathBuf },
 }
+
+impl ModelFiles {
+    /// The folder they are in.
+    pub fn folder(&self) -> &std::path::Path {
+        self.config.parent().expect("a file is in a folder")
+    }
+
+    /// Every file that says what the model computes, in a fixed order.
+    pub fn paths(&self) -> Vec<&std::path::Path> {
+        let mut paths = vec![self.config.as_path()];
+        paths.extend(self.preprocessor.as_deref());
+        match &self.tokenizer {
+            TokenizerFiles::Json(path) => paths.push(path),
+            TokenizerFiles::Bpe { vocab, merges } => paths.extend([vocab.as_path(), merges]),
+        }
+        match &self.weights {
+            WeightFiles::Safetensors(files) => paths.extend(files.iter().map(PathBuf::as_path)),
+            WeightFiles::Pickle(path) => paths.push(path),
+        }
+        paths
+    }
+}
