@@ -194,7 +194,8 @@ fn a_prompt_beyond_the_context_is_warned_about() {
 
 #[test]
 fn usage_errors_exit_with_2() {
-    for arguments in [&["--no-such-flag"][..], &["--labels", "a,b"], &[TREE, "--labels", "a,b", "--top", "0"]] {
+    for arguments in [&["--no-such-flag"][..], &["--labels", "a,b"], &[TREE, "--labels", "a,b", "--top", "0"]]
+    {
         let output = clipclass().args(arguments).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
     }
@@ -275,7 +276,10 @@ fn an_image_alone_has_the_numbers_it_has_in_a_batch() {
     let scores = |batch: &str, images: &[String]| {
         let images: Vec<_> = images.iter().map(String::as_str).collect();
         let output = classify(&[&["--json", "--batch-size", batch][..], &images].concat());
-        records_of(&output, 1).into_iter().map(|r| (r["image"].to_string(), r["scores"].clone())).collect::<Vec<_>>()
+        records_of(&output, 1)
+            .into_iter()
+            .map(|r| (r["image"].to_string(), r["scores"].clone()))
+            .collect::<Vec<_>>()
     };
     let mut alone = scores("1", &images);
     let reversed: Vec<_> = images.iter().rev().cloned().collect();
