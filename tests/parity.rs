@@ -280,8 +280,12 @@ fn assert_same_probabilities(kind: &str) {
         golden["images"].as_array().unwrap().iter().map(|i| i["image"].as_str().unwrap()).collect();
     let mut command = Command::new(assert_cmd::cargo::cargo_bin!("clipclass"));
     command.args(["--json", "--no-cache", "--model", MODEL]);
-    strings(&golden["labels"]).iter().for_each(|label| drop(command.args(["--labels", label])));
-    strings(&golden[kind]).iter().for_each(|template| drop(command.args(["--template", template])));
+    for label in strings(&golden["labels"]) {
+        command.args(["--labels", &label]);
+    }
+    for template in strings(&golden[kind]) {
+        command.args(["--template", &template]);
+    }
     command.args(images.iter().map(|image| format!("fixtures/images/{image}")));
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -170,7 +170,10 @@ mod tests {
         let sources = std::iter::from_fn(|| archive.next(&mut deal));
         let told = sources.map(|source| {
             let name = source.name.to_string();
-            source.read().map_or_else(|error| format!("{name}: {}", error.kind), |_| name)
+            match source.read() {
+                Ok(_) => name,
+                Err(error) => format!("{name}: {}", error.kind),
+            }
         });
         told.collect()
     }
