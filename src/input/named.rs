@@ -208,7 +208,10 @@ mod tests {
         let told = |source: ImageSource| {
             let name = Path::new(source.name.as_os_str());
             let name = name.strip_prefix(folder).unwrap_or(name).to_string_lossy().replace('\\', "/");
-            source.read().map_or_else(|error| format!("{name}: {}", error.kind), |_| name)
+            match source.read() {
+                Ok(_) => name,
+                Err(error) => format!("{name}: {}", error.kind),
+            }
         };
         inputs.sources().unwrap().map(told).collect()
     }
