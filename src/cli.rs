@@ -1,5 +1,6 @@
 //! The command line: arguments → a [`Command`] made of the other rooms' words.
 
+use crate::cache;
 use crate::input::{FilesFrom, Inputs, Shard};
 use crate::labels::{self, GivenLabel, LabelSet, Template};
 use crate::model::device::{BUILT_FOR, DeviceChoice};
@@ -28,6 +29,10 @@ pub enum Command {
     Classify { job: Box<Job>, quiet: bool },
     /// Bring a model into the cache.
     Fetch { model: String, hub: HubOptions },
+    /// Say what the cache holds.
+    CacheInfo(PathBuf),
+    /// Empty the cache.
+    CacheClear(PathBuf),
     /// Print a completion script for a shell.
     Completions(Shell),
     /// Print the manual page.
@@ -111,10 +116,25 @@ enum Verb {
         #[arg(short, long)]
         quiet: bool,
     },
+    /// Look at or empty the cache of embeddings
+    Cache {
+        #[command(subcommand)]
+        verb: CacheVerb,
+        #[command(flatten)]
+        cache: CacheArgs,
+    },
     /// Print a shell completion script
     Completions { shell: Shell },
     /// Print the manual page, as in: clipclass man | man -l -
     Man,
+}
+
+#[derive(Subcommand)]
+enum CacheVerb {
+    /// Print where the cache is and what it holds
+    Info,
+    /// Remove all that is kept
+    Clear,
 }
 
 #[derive(Args)]
@@ -182,6 +202,24 @@ struct RunArgs {
     /// Threads of the whole process [default: one for each core]
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
+    #[command(flatten)]
+    cache: CacheArgs,
+    /// Neither use nor keep embeddings between runs
+    #[arg(long)]
+    no_cache: bool,
+}
+
+#[derive(Args)]
+struct CacheArgs {
+    /// Folder of the embeddings kept between runs [default: clipclass in the user's cache folder]
+    #[arg(long, value_name = "DIR", env = "CLIPCLASS_CACHE", hide_env_values = true, value_hint = ValueHint::DirPath)]
+    cache: Option<PathBuf>,
+}
+
+impl CacheArgs {
+    fn folder(self) -> Option<PathBuf> {
+        self.cache.or_else(cache::default_folder)
+    }
 }
 
 #[derive(Args)]
@@ -231,6 +269,13 @@ impl Cli {
     fn into_command(self) -> Result<Command> {
         Ok(match self.command {
             Some(Verb::Fetch { model, hub, quiet }) => Command::Fetch { model, hub: hub.options(quiet) },
+            Some(Verb::Cache { verb, cache }) => {
+                let folder = cache.folder().context("there is no cache folder; name one with --cache")?;
+                match verb {
+                    CacheVerb::Info => Command::CacheInfo(folder),
+                    CacheVerb::Clear => Command::CacheClear(folder),
+                }
+            }
             Some(Verb::Completions { shell }) => Command::Completions(shell),
             Some(Verb::Man) => Command::Manual,
             None => Command::Classify { quiet: self.output.quiet, job: Box::new(self.into_job()?) },
@@ -271,6 +316,7 @@ impl Cli {
             },
             batch_size: run.batch_size.get(),
             threads: run.threads.map(NonZeroUsize::get),
+            cache: if run.no_cache { None } else { run.cache.folder() },
             judgement: Judgement { top: output.top.map(NonZeroUsize::get), threshold: output.threshold },
             format,
             output: output_choice,

@@ -15,6 +15,7 @@
 //! Shapes are written with these letters: `N` images, `P` prompts, `L` labels, `T` tokens (at most
 //! the context length, 77), `D` embedding width, `H` = `W` = image size.
 
+pub mod cache;
 pub mod cli;
 pub mod input;
 pub mod labels;

@@ -1,6 +1,7 @@
 //! Arguments → exit code.
 
 use anyhow::Result;
+use clipclass::cache::{self, DEFAULT_LIMIT_BYTES, Holdings};
 use clipclass::cli::{self, Command};
 use clipclass::model::hub;
 use clipclass::pipeline::{self, INTERRUPTED_EXIT_CODE, Interrupted};
@@ -38,6 +39,16 @@ fn run() -> Result<ExitCode> {
         Command::Fetch { model, hub } => {
             let files = hub::locate(&model, &hub)?;
             writeln!(out, "{}", files.folder().display())?;
+        }
+        Command::CacheInfo(folder) => {
+            let Holdings { bytes, images, prompts, models } = cache::holdings(&folder)?;
+            writeln!(out, "folder: {}", folder.display())?;
+            writeln!(out, "size: {} MiB of at most {} MiB", bytes >> 20, DEFAULT_LIMIT_BYTES >> 20)?;
+            writeln!(out, "images: {images}\nprompts: {prompts}\nmodels: {models}")?;
+        }
+        Command::CacheClear(folder) => {
+            let bytes = cache::clear(&folder)?;
+            writeln!(out, "removed {} MiB from {}", bytes >> 20, folder.display())?;
         }
         Command::Completions(shell) => cli::write_completions(shell, &mut out)?,
         Command::Manual => cli::write_manual(&mut out)?,

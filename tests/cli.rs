@@ -6,17 +6,23 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 const MODEL: &str = "fixtures/tiny-clip";
 const LABELS: &str = "a cat,a dog,a car,a tree,a person";
 const TREE: &str = "fixtures/images/tree.jpg";
 const CAT: &str = "fixtures/images/cat.png";
-const TRUNCATED: &str = "fixtures/images/truncated.jpg";
+const TRUNCATED: &str = "fixtures/broken/truncated.jpg";
 
 /// `clipclass` without what the user's environment may set.
 fn clipclass() -> Command {
     let mut command = Command::new(cargo_bin!("clipclass"));
     command.env_remove("HF_HUB_OFFLINE").env_remove("NO_COLOR").stdin(Stdio::null());
+    // Nothing that another test computed may be known.
+    static RUNS: AtomicUsize = AtomicUsize::new(0);
+    let run = RUNS.fetch_add(1, Ordering::Relaxed);
+    let folder = format!("{}/{}-{run}", env!("CARGO_TARGET_TMPDIR"), std::process::id());
+    command.env("CLIPCLASS_CACHE", folder);
     command
 }
 
@@ -104,15 +110,23 @@ fn in_text_a_bad_image_is_told_on_stderr() {
 
 #[test]
 fn every_broken_file_has_its_own_kind() {
-    let folder = tempfile::tempdir().unwrap();
-    let text = folder.path().join("text.jpg");
-    fs::write(&text, "no picture at all\n").unwrap();
-    let empty = folder.path().join("empty.jpg");
-    fs::write(&empty, "").unwrap();
-    let paths = [&text, &empty].map(|path| path.to_str().unwrap());
-    let records = records_of(&classify(&["--json", paths[0], paths[1]]), 1);
-    let kinds: Vec<_> = records.iter().map(|record| record["error"]["kind"].as_str().unwrap()).collect();
-    assert_eq!(kinds, ["format", "empty"]);
+    let kinds = [
+        ("bomb.png", "limit"),
+        ("empty.jpg", "empty"),
+        ("text.jpg", "format"),
+        ("truncated.gif", "decode"),
+        ("truncated.jpg", "decode"),
+        ("truncated.png", "decode"),
+        ("truncated.tiff", "decode"),
+        ("truncated.webp", "decode"),
+    ];
+    let paths = kinds.map(|(name, _)| format!("fixtures/broken/{name}"));
+    let arguments: Vec<_> = paths.iter().map(String::as_str).chain(["--json", TREE]).collect();
+    let records = records_of(&classify(&arguments), 1);
+    for (record, (name, kind)) in records.iter().zip(kinds) {
+        assert_eq!(record["error"]["kind"], kind, "{name}: {record}");
+    }
+    assert_eq!(records.last().unwrap()["prediction"], "a tree");
 }
 
 #[test]
@@ -144,8 +158,9 @@ fn labels_come_from_files_and_templates() {
     let classes = folder.path().join("labels.json");
     fs::write(&classes, r#"{"feline": ["a cat", "a drawing of a cat"], "plant": ["a tree"]}"#).unwrap();
     let predict = |file: &Path, more: &[&str]| {
-        let output = clipclass().args(["-m", MODEL, "--json", CAT, TREE, "--labels-file"]).arg(file);
-        let records = records_of(&output.args(more).output().unwrap(), 0);
+        let mut command = clipclass();
+        command.args(["-m", MODEL, "--json", CAT, TREE, "--labels-file"]).arg(file).args(more);
+        let records = records_of(&command.output().unwrap(), 0);
         [0, 1].map(|i: usize| records[i]["prediction"].as_str().unwrap().to_owned())
     };
     assert_eq!(predict(&lines, &[]), ["cat", "tree"]);

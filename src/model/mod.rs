@@ -74,6 +74,11 @@ impl Checkpoint {
         self.logit_scale
     }
 
+    /// Width of an embedding, `D`.
+    pub fn dim(&self) -> usize {
+        self.config.projection_dim
+    }
+
     /// Loads the tokenizer and the text tower.
     pub fn text_encoder(&self) -> Result<TextEncoder> {
         Ok(TextEncoder {

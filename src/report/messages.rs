@@ -5,17 +5,17 @@ use crate::input::ImageName;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::fmt::Display;
 use std::io::{self, IsTerminal};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// A run that took this long ends with a summary.
 const LONG_RUN: Duration = Duration::from_secs(10);
 
 /// Tells people what records do not.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Messages {
     quiet: bool,
-    progress: OnceLock<Progress>,
+    progress: Arc<OnceLock<Progress>>,
 }
 
 #[derive(Debug)]
@@ -27,7 +27,7 @@ struct Progress {
 impl Messages {
     /// With `quiet` only errors are told.
     pub fn new(quiet: bool) -> Self {
-        Self { quiet, progress: OnceLock::new() }
+        Self { quiet, progress: Arc::default() }
     }
 
     /// Tells of something that may not be what the user meant.

@@ -10,11 +10,11 @@ const MAX_ROWS: u32 = 20;
 /// Draws on standard output, with the best protocol that the terminal speaks: kitty's, iTerm2's,
 /// sixel, or half blocks.
 pub(super) fn show(picture: &Picture) -> Result<()> {
-    let (width, height) = picture.size();
     // A cell is about twice as high as wide.
-    let columns_of_rows = (u64::from(MAX_ROWS) * 2 * u64::from(width) / u64::from(height)).max(1);
+    let columns_of_rows =
+        (u64::from(MAX_ROWS) * 2 * u64::from(picture.width()) / u64::from(picture.height())).max(1);
     let columns = columns_of_rows.min(MAX_COLUMNS.into()) as u32;
     let config = viuer::Config { absolute_offset: false, width: Some(columns), ..Default::default() };
-    viuer::print(&picture.image().clone().into(), &config).context("cannot draw the picture")?;
+    viuer::print(&picture.0.clone().into(), &config).context("cannot draw the picture")?;
     Ok(())
 }
