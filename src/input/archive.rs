@@ -317,8 +317,14 @@ mod tests {
             [skippable, &zstd(first)[..], skippable, &zstd(second)].concat(),
         ] {
             assert_eq!(sources(&packed), ["s.tar/1.jpg", "s.tar/2.jpg"]);
-            let cut = walk(streamed(packed[..packed.len() - 12].to_vec()), None);
-            assert_eq!(cut.last().unwrap(), "s.tar: archive", "{cut:?}");
+            let cut = packed[..packed.len() - 12].to_vec();
+            let told = match stream::open_stream(Box::new(io::Cursor::new(cut))) {
+                Ok(Opened::Archive(flow)) => walk(Archive::new(OsStr::new("s.tar"), flow), None),
+                Ok(_) => Vec::new(),
+                // Cut off before anything could be unpacked.
+                Err(error) => vec![format!("s.tar: {}", error.kind)],
+            };
+            assert_eq!(told.last().map(String::as_str), Some("s.tar: archive"), "{told:?}");
         }
     }
 

@@ -153,6 +153,9 @@ impl Packing {
 }
 
 /// Unpacks all frames of a zstd stream; parallel packers write many.
+///
+/// Output lags behind input by a frame's window (2 MiB at zstd's default level), so that much of a
+/// stream that is cut off is lost.
 struct Zstd<R> {
     packed: R,
     frame: FrameDecoder,
