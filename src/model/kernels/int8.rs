@@ -72,7 +72,8 @@ impl Int8Matrix {
                 dispatch(FillPanel { rows, lines, scales, offsets });
             });
         let bias = weights.iter().any(|w| w.bias.is_some()).then(|| {
-            let bias = |w: &Weight| w.bias.map_or_else(|| vec![0.0; w.values.len() / inputs], <[f32]>::to_vec);
+            let bias =
+                |w: &Weight| w.bias.map_or_else(|| vec![0.0; w.values.len() / inputs], <[f32]>::to_vec);
             weights.iter().flat_map(bias).collect()
         });
         Some(Self { lines, scales, offsets, bias, inputs, outputs })
@@ -231,9 +232,8 @@ impl Block<'_> {
     pub(super) unsafe fn keep(&self, sums: &Sums, first: usize, rows: usize) {
         for (m, sums) in sums.0.iter().enumerate().take(rows) {
             // SAFETY: the block's own part of `y`.
-            let y = unsafe {
-                std::slice::from_raw_parts_mut(self.y.add((first + m) * self.width), self.columns)
-            };
+            let y =
+                unsafe { std::slice::from_raw_parts_mut(self.y.add((first + m) * self.width), self.columns) };
             let x_scale = self.x_scales[first + m];
             let mut values = [0.0; PANEL];
             for n in 0..PANEL {
@@ -427,8 +427,8 @@ mod x86 {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use super::super::tests::random;
+    use super::*;
 
     fn exact(x: &[f32], w: &[f32], inputs: usize, outputs: usize) -> Vec<f64> {
         let row = |r: &[f32], c: &[f32]| r.iter().zip(c).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
@@ -472,7 +472,8 @@ mod tests {
         let (inputs, outputs) = (256, 32);
         for (x, w) in [(1.0, 1.0), (-1.0, 1.0), (1.0, -1.0), (-1.0, -1.0)] {
             let (xs, ws) = (vec![x; inputs], vec![w; inputs * outputs]);
-            let matrix = Int8Matrix::quantize(&[Weight { values: &ws, bias: None, inputs }]).expect("few inputs");
+            let matrix =
+                Int8Matrix::quantize(&[Weight { values: &ws, bias: None, inputs }]).expect("few inputs");
             for isa in Isa::all_of_this_machine() {
                 let mut y = vec![0.0; outputs];
                 multiply(isa, &xs, &matrix, &mut y, Target::Overwrite);

@@ -186,7 +186,11 @@ impl Block {
     #[inline(always)]
     unsafe fn prefetch<S: Simd>(&self, part: &Part, rows: Range<usize>) {
         let last = part.depth + part.length == self.inputs;
-        let next = if last { self.w.wrapping_add(self.columns * self.inputs) } else { self.w.wrapping_add(part.depth + part.length) };
+        let next = if last {
+            self.w.wrapping_add(self.columns * self.inputs)
+        } else {
+            self.w.wrapping_add(part.depth + part.length)
+        };
         for row in rows {
             let row = next.wrapping_add((part.column + row) * self.inputs);
             for k in (0..DEPTH).step_by(16) {
