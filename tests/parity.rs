@@ -302,16 +302,16 @@ fn assert_same_probabilities(kind: &str) {
     for (((image, record), cosines), probabilities) in
         images.iter().zip(&records).zip(&cosines).zip(&probabilities)
     {
-        // Lossy files depend on the rounding of a decoder, which is not the network's.
-        let lossy = image.ends_with(".jpg") && !image.starts_with("png") || *image == "dog.webp";
-        let cosine_bound = if lossy { 1e-3 } else { 1e-5 };
+        // libjpeg rounds the upsampling of colours up and down by turns, zune-jpeg up: a level here and there.
+        let jpeg = image.ends_with(".jpg") && *image != "png-named.jpg";
+        let (cosine_bound, probability_bound) = if jpeg { (3e-4, 2e-3) } else { (1e-6, 1e-5) };
         for ((score, cosine), probability) in
             record["scores"].as_array().unwrap().iter().zip(cosines).zip(probabilities)
         {
             let off = |field: &str, golden: f32| (score[field].as_f64().unwrap() - f64::from(golden)).abs();
             assert!(off("cosine", *cosine) <= cosine_bound, "{image}: {score} but cosine {cosine}");
             assert!(
-                off("probability", *probability) <= 1e-3,
+                off("probability", *probability) <= probability_bound,
                 "{image}: {score} but probability {probability}"
             );
         }
