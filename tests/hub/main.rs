@@ -5,9 +5,11 @@ mod server;
 use assert_cmd::cargo::cargo_bin;
 use server::{Fault, Server, TOKEN, sha256};
 use std::fs;
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::thread;
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -467,8 +469,15 @@ fn a_hub_that_cannot_be_reached_is_named_with_the_ways_out() {
 
 #[test]
 fn an_insecure_connection_is_told_from_one_that_cannot_be_made() {
-    let world = World::new();
-    let endpoint = world.server.endpoint().replace("http:", "https:");
+    let world = World::empty();
+    let plain = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("https://{}", plain.local_addr().unwrap());
+    thread::spawn(move || {
+        let mut stream = plain.accept().unwrap().0;
+        stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
+        // Until the client has gone.
+        let _ = stream.read_to_end(&mut Vec::new());
+    });
     let output = world.command(&[ID]).env("HF_ENDPOINT", endpoint).output().unwrap();
     refusal(&output, &[ID, "no secure connection", "SSL_CERT_FILE"]);
 }
@@ -493,7 +502,7 @@ fn a_cache_that_cannot_be_written_is_named() {
 fn processes_that_want_the_same_model_download_it_once() {
     let world = World::new();
     world.server.go_wrong(&[Fault::Slow(Duration::from_secs(1))]);
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         let fetches = [(); 3].map(|()| scope.spawn(|| world.fetch(&[ID])));
         for fetch in fetches {
             assert_eq!(folder(&fetch.join().unwrap()), world.snapshot(ID, COMMIT));
