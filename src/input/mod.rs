@@ -5,8 +5,14 @@
 //! read as it passes, one at a time. What the user named is always tried and its failure becomes a
 //! source of its own; what a walk or a shard merely contains is filtered by what it is.
 
+mod archive;
+mod download;
+mod folder;
+mod formats;
+mod list;
 mod named;
 mod shard;
+mod stream;
 
 pub use named::{FilesFrom, Inputs};
 pub use shard::{Shard, ShardError};
@@ -71,6 +77,8 @@ pub struct ImageSource {
 pub enum Origin {
     /// A file, read when its turn comes.
     File(PathBuf),
+    /// An image on a web server, fetched when its turn comes.
+    Address(String),
     /// Bytes at hand: standard input, a member of a shard.
     Bytes(Vec<u8>),
     /// Something that was asked for and cannot be had.
@@ -97,11 +105,12 @@ impl ImageSource {
 
     /// The encoded image.
     ///
-    /// *Errors* of the kinds `not_found`, `directory`, `unreadable`, `limit`, and what a
-    /// failed origin brings with it.
+    /// *Errors* of the kinds `not_found`, `directory`, `unreadable`, `limit`, `download`,
+    /// and what a failed origin brings with it (`archive` among others).
     pub fn read(self) -> Result<Vec<u8>, ReadError> {
         match self.origin {
             Origin::File(path) => read_file(&path),
+            Origin::Address(address) => download::download(&address),
             Origin::Bytes(bytes) => Ok(bytes),
             Origin::Failed(error) => Err(error),
         }
@@ -150,6 +159,18 @@ fn read_within(reader: impl Read, limit_bytes: u64, bytes: &mut Vec<u8>) -> Resu
     let room = limit_bytes.saturating_sub(bytes.len() as u64);
     let read = reader.take(room + 1).read_to_end(bytes)? as u64;
     if read > room { Err(ReadError::limit(None, limit_bytes)) } else { Ok(()) }
+}
+
+/// A name as archives and lists hold it: bytes.
+#[cfg(unix)]
+fn os_string(bytes: Vec<u8>) -> OsString {
+    std::os::unix::ffi::OsStringExt::from_vec(bytes)
+}
+
+/// A name as archives and lists hold it: UTF-8, where the system has no names of bytes.
+#[cfg(not(unix))]
+fn os_string(bytes: Vec<u8>) -> OsString {
+    String::from_utf8_lossy(&bytes).into_owned().into()
 }
 
 #[cfg(test)]

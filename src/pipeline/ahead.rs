@@ -2,7 +2,7 @@
 
 use super::interrupt;
 use crate::cache::{Cache, ImageKey};
-use crate::input::{ImageName, ImageSource, Origin};
+use crate::input::{ImageName, ImageSource, Origin, ReadError};
 use crate::pixels::{Picture, Pixels, PixelsError, Transform};
 use crate::report::Failure;
 use anyhow::{Context, Result};
@@ -48,17 +48,19 @@ impl Stages {
         Some(Prepared { image: image.clone(), content: Ok(Content::Embedding(embedding)), picture: None })
     }
 
-    fn prepare(&self, source: ImageSource, key: ImageKey) -> Prepared {
-        let image = source.name.clone();
-        match self.content(source, key) {
+    fn prepare(&self, image: ImageName, bytes: Result<Vec<u8>, ReadError>, key: ImageKey) -> Prepared {
+        match self.content(bytes, key) {
             Ok((content, picture)) => Prepared { image, content: Ok(content), picture },
             Err(failure) => Prepared { image, content: Err(failure), picture: None },
         }
     }
 
-    fn content(&self, source: ImageSource, key: ImageKey) -> Result<(Content, Option<Picture>), Failure> {
-        let bytes =
-            source.read().map_err(|error| Failure { kind: error.kind, message: error.to_string() })?;
+    fn content(
+        &self,
+        bytes: Result<Vec<u8>, ReadError>,
+        key: ImageKey,
+    ) -> Result<(Content, Option<Picture>), Failure> {
+        let bytes = bytes.map_err(|error| Failure { kind: error.kind, message: error.to_string() })?;
         let key = key.with_bytes(&bytes);
         let known = self.known(&key);
         if let (Some(embedding), false) = (&known, self.keep_picture) {
@@ -125,15 +127,28 @@ impl Batches {
                     continue;
                 }
                 let (result, image) = sync_channel(1);
-                if permits.recv().is_err() || queue.send(Coming::Later(image)).is_err() {
+                if queue.send(Coming::Later(image)).is_err() {
                     return;
                 }
+                // Nobody waits for a result any more when the run has ended early.
                 let (stages, done) = (stages.clone(), done.clone());
-                pool.spawn(move || {
-                    // Nobody waits any more when the run has ended early.
-                    let _ = result.send(stages.prepare(source, key));
-                    let _ = done.send(());
-                });
+                let name = source.name.clone();
+                if let Origin::Address(_) = source.origin {
+                    // Waiting for a server must not keep a core from its work.
+                    let pool = pool.clone();
+                    thread::spawn(move || {
+                        let bytes = source.read();
+                        pool.spawn(move || drop(result.send(stages.prepare(name, bytes, key))));
+                    });
+                } else {
+                    if permits.recv().is_err() {
+                        return;
+                    }
+                    pool.spawn(move || {
+                        let _ = result.send(stages.prepare(name, source.read(), key));
+                        let _ = done.send(());
+                    });
+                }
             }
         };
         thread::Builder::new().name("reader".to_owned()).spawn(read).context("cannot start a thread")?;

@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn the_cache_is_where_hf_hub_cache_or_hf_home_or_the_users_cache_folder_says() {
-        let cache = |variables| settings(variables).cache;
+        let cache = |variables: &[(&str, &str)]| settings(variables).cache;
         let (hub, home, user) = (("HF_HUB_CACHE", "/c"), ("HF_HOME", "/h"), ("XDG_CACHE_HOME", "/x"));
         assert_eq!(cache(&[hub, home, user]), Path::new("/c"));
         assert_eq!(cache(&[("HUGGINGFACE_HUB_CACHE", "/old"), home]), Path::new("/old"));
@@ -176,7 +176,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         fs::write(home.path().join("token"), "hf_file\n").unwrap();
         let home = home.path().to_str().unwrap();
-        let token = |variables| settings(variables).token().unwrap();
+        let token = |variables: &[(&str, &str)]| settings(variables).token().unwrap();
         assert_eq!(token(&[("HF_TOKEN", " hf_given\n"), ("HF_HOME", home)]).as_deref(), Some("hf_given"));
         assert_eq!(token(&[("HF_TOKEN", ""), ("HF_HOME", home)]).as_deref(), Some("hf_file"));
         assert_eq!(token(&[("HF_HOME", "/nowhere")]), None);
