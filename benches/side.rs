@@ -87,5 +87,9 @@ fn random_image(size: usize) -> Pixels {
         state = state.wrapping_mul(1664525).wrapping_add(1013904223);
         (state >> 8) as f32 / (1 << 22) as f32 - 2.0
     };
-    Pixels { height: size, width: size, values: std::iter::repeat_with(value).take(3 * size * size).collect() }
+    Pixels {
+        height: size,
+        width: size,
+        values: std::iter::repeat_with(value).take(3 * size * size).collect(),
+    }
 }

@@ -1,1 +1,389 @@
-//! (to come)
+//! The command line: arguments → a [`Command`] made of the other rooms' words.
+
+use crate::cache;
+use crate::input::{FilesFrom, Inputs, Shard};
+use crate::labels::{self, GivenLabel, LabelSet, Template};
+use crate::model::device::{BUILT_FOR, DeviceChoice};
+use crate::model::hub::HubOptions;
+use crate::model::precision::Precision;
+use crate::pipeline::{Job, ModelChoice, OutputChoice};
+use crate::report::Format;
+use crate::score::Judgement;
+use anyhow::{Context, Result, ensure};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
+use clap_complete::Shell;
+use std::ffi::OsString;
+use std::io::{self, Read, Write};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+/// The model of OpenAI's own example.
+pub const DEFAULT_MODEL: &str = "openai/clip-vit-base-patch32";
+
+/// Images in a batch: more hardly help a CPU and make the first wait.
+const DEFAULT_BATCH_SIZE: NonZeroUsize = NonZeroUsize::new(8).expect("not zero");
+
+/// What the user asked for.
+pub enum Command {
+    /// Classify images.
+    Classify { job: Box<Job>, quiet: bool },
+    /// Bring a model into the cache.
+    Fetch { model: String, hub: HubOptions },
+    /// Say what the cache holds.
+    CacheInfo(PathBuf),
+    /// Empty the cache.
+    CacheClear(PathBuf),
+    /// Print a completion script for a shell.
+    Completions(Shell),
+    /// Print the manual page.
+    Manual,
+}
+
+impl Command {
+    /// Reads the process's arguments; ends the process where clap answers by itself.
+    ///
+    /// *Errors* when labels or inputs are not usable.
+    pub fn from_args() -> Result<Self> {
+        Cli::parse().into_command()
+    }
+}
+
+/// Writes a completion script for `shell`.
+pub fn write_completions(shell: Shell, out: &mut dyn Write) -> io::Result<()> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "clipclass", &mut script);
+    out.write_all(&script)
+}
+
+/// Writes the manual page, in roff.
+pub fn write_manual(out: &mut dyn Write) -> io::Result<()> {
+    clap_mangen::Man::new(Cli::command()).render(out)
+}
+
+fn version() -> &'static str {
+    static VERSION: LazyLock<String> =
+        LazyLock::new(|| format!("{} (devices: {})", env!("CARGO_PKG_VERSION"), BUILT_FOR.join(", ")));
+    &VERSION
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  clipclass photo.jpg --labels \"a cat,a dog,a tree\"
+  clipclass *.jpg -l \"a cat,a dog\" --template \"a photo of {}\" --top 1
+  find . -name '*.jpg' | clipclass --files-from - --labels-file labels.txt --json | jq -r .prediction
+
+Exit code:
+  0  every image was classified
+  1  some image failed; all others were printed
+  2  wrong usage, or the run could not go on: no model, no labels, output not writable";
+
+/// Tells which of your labels fits a picture best, with CLIP.
+#[derive(Parser)]
+#[command(
+    name = "clipclass",
+    version = version(),
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    arg_required_else_help = true,
+    after_help = AFTER_HELP,
+    max_term_width = 100
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Verb>,
+    #[command(flatten)]
+    input: InputArgs,
+    #[command(flatten)]
+    labels: LabelArgs,
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    run: RunArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Download a model and print the folder it is in
+    Fetch {
+        /// Model: a Hugging Face repository or a folder
+        #[arg(default_value = DEFAULT_MODEL)]
+        model: String,
+        #[command(flatten)]
+        hub: HubArgs,
+        /// Show no progress
+        #[arg(short, long)]
+        quiet: bool,
+    },
+    /// Look at or empty the cache of embeddings
+    Cache {
+        #[command(subcommand)]
+        verb: CacheVerb,
+        #[command(flatten)]
+        cache: CacheArgs,
+    },
+    /// Print a shell completion script
+    Completions { shell: Shell },
+    /// Print the manual page, as in: clipclass man | man -l -
+    Man,
+}
+
+#[derive(Subcommand)]
+enum CacheVerb {
+    /// Print where the cache is and what it holds
+    Info,
+    /// Remove all that is kept
+    Clear,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Input")]
+struct InputArgs {
+    /// Images to classify: files, or - for standard input
+    #[arg(value_name = "INPUT", required_unless_present = "files_from", value_hint = ValueHint::AnyPath)]
+    inputs: Vec<OsString>,
+    /// Read paths from FILE, one a line; - is standard input
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    files_from: Option<OsString>,
+    /// The paths of --files-from end with NUL instead of a line break
+    #[arg(short = '0', long, requires = "files_from")]
+    null: bool,
+    /// Take only the I-th of N equal parts of the images, as in 1/8, dealt out by position
+    #[arg(long, value_name = "I/N")]
+    shard: Option<Shard>,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Labels")]
+struct LabelArgs {
+    /// Labels, separated by commas; may be repeated
+    #[arg(short, long, value_name = "LABELS", required_unless_present = "labels_file")]
+    labels: Vec<String>,
+    /// Read labels from FILE, - is standard input: one a line, where # begins a comment line; or
+    /// JSON that gives each class its prompts, {"cat": ["a photo of a cat", "a kitten"]}
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    labels_file: Option<PathBuf>,
+    /// Sentence that a label is put into at {}, as in "a photo of {}"; may be repeated, then the
+    /// embeddings are averaged. Prompts from a JSON labels file stay as they are
+    #[arg(short, long = "template", value_name = "TEMPLATE", value_parser = Template::parse)]
+    templates: Vec<Template>,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Model")]
+struct ModelArgs {
+    /// Hugging Face repository of a CLIP model, or a folder with its files
+    #[arg(short, long, value_name = "ID|DIR", default_value = DEFAULT_MODEL, value_hint = ValueHint::DirPath)]
+    model: String,
+    #[command(flatten)]
+    hub: HubArgs,
+}
+
+#[derive(Args)]
+struct HubArgs {
+    /// Branch, tag or commit of the repository [default: main]
+    #[arg(long, value_name = "REVISION")]
+    revision: Option<String>,
+    /// Use only what the cache has; HF_HUB_OFFLINE=1 does the same
+    #[arg(long)]
+    offline: bool,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Running")]
+struct RunArgs {
+    /// Where the network runs: auto, cpu, cuda, cuda:N or metal
+    #[arg(long, value_name = "DEVICE", default_value_t)]
+    device: DeviceChoice,
+    /// How the network computes: f32, the original's numbers; or int8 on a CPU, faster once loaded
+    /// but with probabilities a little off
+    #[arg(long, value_name = "PRECISION", default_value_t)]
+    precision: Precision,
+    /// Most images that pass through the network at a time
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_BATCH_SIZE)]
+    batch_size: NonZeroUsize,
+    /// Threads of the whole process [default: one for each core]
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+    #[command(flatten)]
+    cache: CacheArgs,
+    /// Neither use nor keep embeddings between runs
+    #[arg(long)]
+    no_cache: bool,
+}
+
+#[derive(Args)]
+struct CacheArgs {
+    /// Folder of the embeddings kept between runs [default: clipclass in the user's cache folder]
+    #[arg(long, value_name = "DIR", env = "CLIPCLASS_CACHE", hide_env_values = true, value_hint = ValueHint::DirPath)]
+    cache: Option<PathBuf>,
+}
+
+impl CacheArgs {
+    fn folder(self) -> Option<PathBuf> {
+        self.cache.or_else(cache::default_folder)
+    }
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Output")]
+struct OutputArgs {
+    /// How records are printed
+    #[arg(long, value_enum, default_value_t)]
+    format: FormatName,
+    /// JSON Lines, one object an image; the same as --format json
+    #[arg(long, conflicts_with = "format")]
+    json: bool,
+    /// Write to FILE, which appears when it is complete
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    output: Option<PathBuf>,
+    /// Go on with FILE, JSON Lines that an earlier run began: images with a record there are
+    /// skipped, the others are added
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with_all = ["output", "format"])]
+    resume: Option<PathBuf>,
+    /// Give only the N best labels, best first
+    #[arg(short = 'k', long, value_name = "N")]
+    top: Option<NonZeroUsize>,
+    /// Predict nothing when the best label is less probable than P, 0 to 1
+    #[arg(long, value_name = "P", default_value_t = 0.0, value_parser = probability, hide_default_value = true)]
+    threshold: f32,
+    /// Draw each picture in the terminal above its result
+    #[arg(long)]
+    show: bool,
+    /// Print no warnings and no progress on standard error
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+enum FormatName {
+    /// For reading
+    #[default]
+    Text,
+    /// JSON Lines, one object an image
+    Json,
+    /// A table for programs, one row an image
+    Csv,
+    /// A table for documents, one row an image
+    Markdown,
+}
+
+impl Cli {
+    fn into_command(self) -> Result<Command> {
+        Ok(match self.command {
+            Some(Verb::Fetch { model, hub, quiet }) => Command::Fetch { model, hub: hub.options(quiet) },
+            Some(Verb::Cache { verb, cache }) => {
+                let folder = cache.folder().context("there is no cache folder; name one with --cache")?;
+                match verb {
+                    CacheVerb::Info => Command::CacheInfo(folder),
+                    CacheVerb::Clear => Command::CacheClear(folder),
+                }
+            }
+            Some(Verb::Completions { shell }) => Command::Completions(shell),
+            Some(Verb::Man) => Command::Manual,
+            None => Command::Classify { quiet: self.output.quiet, job: Box::new(self.into_job()?) },
+        })
+    }
+
+    fn into_job(self) -> Result<Job> {
+        let Self { input, labels, model, run, output, .. } = self;
+        let format = match output.format {
+            _ if output.json || output.resume.is_some() => Format::Json,
+            FormatName::Text => Format::Text,
+            FormatName::Json => Format::Json,
+            FormatName::Csv => Format::Csv,
+            FormatName::Markdown => Format::Markdown,
+        };
+        let show = output.show;
+        let output_choice = match (output.output, output.resume) {
+            (_, Some(path)) => OutputChoice::Resume(path),
+            (Some(path), None) => OutputChoice::File(path),
+            (None, None) => OutputChoice::Stdout,
+        };
+        ensure!(
+            !show || (format == Format::Text && output_choice == OutputChoice::Stdout),
+            "--show draws in the terminal; it does not go with other formats or --output"
+        );
+        let stdin_is_input = input.inputs.iter().any(|path| path == "-") || input.reads_list_from_stdin();
+        ensure!(
+            !(stdin_is_input && labels.labels_file.as_deref() == Some(Path::new("-"))),
+            "standard input cannot give both images and labels"
+        );
+        Ok(Job {
+            inputs: input.inputs(),
+            labels: labels.set()?,
+            model: ModelChoice {
+                name: model.model,
+                hub: model.hub.options(output.quiet),
+                device: run.device,
+                precision: run.precision,
+            },
+            batch_size: run.batch_size.get(),
+            threads: run.threads.map(NonZeroUsize::get),
+            cache: if run.no_cache { None } else { run.cache.folder() },
+            judgement: Judgement { top: output.top.map(NonZeroUsize::get), threshold: output.threshold },
+            format,
+            output: output_choice,
+            show,
+        })
+    }
+}
+
+impl InputArgs {
+    fn reads_list_from_stdin(&self) -> bool {
+        self.files_from.as_ref().is_some_and(|file| file == "-")
+    }
+
+    fn inputs(self) -> Inputs {
+        let null = self.null;
+        let files_from = self.files_from.map(|file| FilesFrom { file, null });
+        Inputs { paths: self.inputs, files_from, shard: self.shard }
+    }
+}
+
+impl LabelArgs {
+    fn set(self) -> Result<LabelSet> {
+        let mut given: Vec<GivenLabel> = Vec::new();
+        for list in &self.labels {
+            given.extend(labels::parse_list(list).context("--labels")?);
+        }
+        if let Some(path) = &self.labels_file {
+            let read = || labels::parse_file(&read_file_or_stdin(path)?);
+            given.extend(read().with_context(|| format!("cannot use the labels file {}", path.display()))?);
+        }
+        LabelSet::new(given, &self.templates)
+    }
+}
+
+fn read_file_or_stdin(path: &Path) -> io::Result<Vec<u8>> {
+    if path == Path::new("-") {
+        let mut bytes = Vec::new();
+        io::stdin().read_to_end(&mut bytes)?;
+        return Ok(bytes);
+    }
+    std::fs::read(path)
+}
+
+impl HubArgs {
+    fn options(self, quiet: bool) -> HubOptions {
+        HubOptions { revision: self.revision, offline: self.offline, quiet }
+    }
+}
+
+fn probability(text: &str) -> Result<f32> {
+    let p: f32 = text.parse()?;
+    ensure!((0.0..=1.0).contains(&p), "a probability is between 0 and 1");
+    Ok(p)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

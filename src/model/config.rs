@@ -255,9 +255,10 @@ fn parse_transform(text: &str, image_size: usize) -> Result<Transform> {
         resize: config.do_resize.then_some(resize),
         filter,
         crop: config.do_center_crop.then_some(crop),
-        rescale: if config.do_rescale { config.rescale_factor.unwrap_or(1.0 / 255.0) as f32 } else { 1.0 },
+        rescale: if config.do_rescale { config.rescale_factor.unwrap_or(1.0 / 255.0) } else { 1.0 },
         mean,
         std,
+        image_size,
     };
     let size = (image_size, image_size);
     let fits = match (transform.crop, transform.resize) {

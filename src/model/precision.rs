@@ -21,7 +21,10 @@ impl Precision {
 
     /// *Errors* when `device` cannot compute in it.
     pub fn check(self, device: &Device) -> Result<()> {
-        ensure!(self == Self::F32 || device.is_cpu(), "precision {self} runs on a CPU only; use --device cpu");
+        ensure!(
+            self == Self::F32 || device.is_cpu(),
+            "precision {self} runs on a CPU only; use --device cpu"
+        );
         Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! Scaled dot-product attention over fused queries, keys and values.
 
 use super::matmul::{Tile, product};
-use super::simd::{Kernel, Simd, dispatch};
+use super::simd::{Isa, Kernel, Simd, dispatch};
 use rayon::prelude::*;
 use rten_simd::SimdOp;
 use rten_vecmath::Softmax;
@@ -25,6 +25,10 @@ pub struct Heads {
 ///
 /// *Shape* `qkv [N·T, 3·E]`, `y [N·T, E]`, or `[N, E]` with `queries`.
 pub fn attention(qkv: &[f32], heads: Heads, queries: Option<&[usize]>, y: &mut [f32]) {
+    attention_on(Isa::of_this_machine(), qkv, heads, queries, y);
+}
+
+fn attention_on(isa: Isa, qkv: &[f32], heads: Heads, queries: Option<&[usize]>, y: &mut [f32]) {
     let Heads { tokens, width, heads: count, .. } = heads;
     let sequences = qkv.len() / (3 * width * tokens);
     let asking = if queries.is_some() { 1 } else { tokens };
@@ -36,7 +40,7 @@ pub fn attention(qkv: &[f32], heads: Heads, queries: Option<&[usize]>, y: &mut [
     (0..sequences * count).into_par_iter().for_each(|task| {
         let (sequence, head) = (task / count, task % count);
         let y = &y;
-        dispatch(Head {
+        let head = Head {
             qkv: &qkv[sequence * tokens * 3 * width..][..tokens * 3 * width],
             first_query: queries.map_or(0, |queries| queries[sequence]),
             asking,
@@ -44,7 +48,8 @@ pub fn attention(qkv: &[f32], heads: Heads, queries: Option<&[usize]>, y: &mut [
             y: unsafe { y.0.add(sequence * asking * width + head * (width / count)) },
             head,
             heads,
-        });
+        };
+        dispatch(isa, head);
     });
 }
 
@@ -75,14 +80,16 @@ impl Kernel for Head<'_> {
         // Rounded up, so that every vector is whole.
         let scores_width = tokens.next_multiple_of(group);
         let values_width = head_width.next_multiple_of(group);
-        let (query, key, value) = (self.head * head_width, width + self.head * head_width, 2 * width + self.head * head_width);
+        let (query, key, value) =
+            (self.head * head_width, width + self.head * head_width, 2 * width + self.head * head_width);
 
         let mut keys = vec![0f32; head_width * scores_width];
         unsafe { self.transpose_keys::<S>(&self.qkv[key..], &mut keys, scores_width) };
         let mut scores = vec![0f32; self.asking * scores_width];
         let scale = 1.0 / (head_width as f32).sqrt();
         let q = &self.qkv[self.first_query * stride + query..];
-        let operands = Operands { x: q, x_stride: stride, w: &keys, w_stride: scores_width, length: head_width };
+        let operands =
+            Operands { x: q, x_stride: stride, w: &keys, w_stride: scores_width, length: head_width };
         unsafe {
             operands.multiply::<S>(self.asking, scores_width, |row, column, sums| {
                 let scores = &mut scores[row * scores_width + column..][..group];
@@ -99,8 +106,13 @@ impl Kernel for Head<'_> {
         for (token, to) in values.chunks_exact_mut(values_width).enumerate() {
             to[..head_width].copy_from_slice(&self.qkv[token * stride + value..][..head_width]);
         }
-        let operands =
-            Operands { x: &scores, x_stride: scores_width, w: &values, w_stride: values_width, length: tokens };
+        let operands = Operands {
+            x: &scores,
+            x_stride: scores_width,
+            w: &values,
+            w_stride: values_width,
+            length: tokens,
+        };
         unsafe {
             operands.multiply::<S>(self.asking, values_width, |row, column, sums| {
                 let columns = (head_width - column).min(group);
@@ -161,10 +173,81 @@ impl Operands<'_> {
                 let rows = (rows - first).min(S::TILE_ROWS);
                 let (x, w) = (&x[first * x_stride..], &w[column..]);
                 unsafe {
-                    product::<S, VECTORS>(rows, x.as_ptr(), x_stride, w.as_ptr(), w_stride, length, &mut tile);
+                    product::<S, VECTORS>(
+                        rows,
+                        x.as_ptr(),
+                        x_stride,
+                        w.as_ptr(),
+                        w_stride,
+                        length,
+                        &mut tile,
+                    );
                 }
                 for m in 0..rows {
                     keep(first + m, column, &tile.row(m)[..group]);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::random;
+    use super::*;
+
+    /// One token's attention, as the formula has it.
+    fn naive(qkv: &[f32], heads: Heads, query: usize) -> Vec<f32> {
+        let Heads { tokens, width, heads: count, causal } = heads;
+        let head_width = width / count;
+        let row = |token: usize, part: usize| &qkv[token * 3 * width + part * width..][..width];
+        let mut y = Vec::new();
+        for head in 0..count {
+            let of = |token, part| {
+                row(token, part)[head * head_width..][..head_width].iter().map(|&v| f64::from(v))
+            };
+            let seen = if causal { query + 1 } else { tokens };
+            let scores = (0..seen).map(|t| of(query, 0).zip(of(t, 1)).map(|(q, k)| q * k).sum::<f64>());
+            let odds: Vec<_> = scores.map(|s| (s / (head_width as f64).sqrt()).exp()).collect();
+            let total: f64 = odds.iter().sum();
+            for i in 0..head_width {
+                let value = |t: usize| f64::from(row(t, 2)[head * head_width + i]);
+                y.push((odds.iter().enumerate().map(|(t, p)| p * value(t)).sum::<f64>() / total) as f32);
+            }
+        }
+        y
+    }
+
+    fn close(y: &[f32], want: &[f32], what: &str) {
+        let worst = y.iter().zip(want).map(|(y, want)| (y - want).abs()).fold(0.0, f32::max);
+        // The approximation of the exponential, on values below 1.
+        assert!(y.len() == want.len() && worst < 2e-6, "{what}: off by {worst}");
+    }
+
+    #[test]
+    fn every_instruction_set_attends_in_any_sizes() {
+        for (tokens, head_width, count) in
+            [(1, 1, 1), (5, 6, 3), (50, 64, 2), (77, 64, 2), (33, 80, 1), (257, 24, 2)]
+        {
+            let width = head_width * count;
+            let sequences = 3;
+            let qkv = random(sequences * tokens * 3 * width, tokens as u32);
+            for causal in [false, true] {
+                let heads = Heads { tokens, width, heads: count, causal };
+                let sequence = |n: usize| &qkv[n * tokens * 3 * width..][..tokens * 3 * width];
+                let want: Vec<_> = (0..sequences)
+                    .flat_map(|n| (0..tokens).flat_map(move |t| naive(sequence(n), heads, t)))
+                    .collect();
+                let queries = [0, tokens / 2, tokens - 1];
+                let wanted: Vec<_> =
+                    (0..sequences).flat_map(|n| naive(sequence(n), heads, queries[n])).collect();
+                for isa in Isa::all_of_this_machine() {
+                    let mut y = vec![0.0; sequences * tokens * width];
+                    attention_on(isa, &qkv, heads, None, &mut y);
+                    close(&y, &want, &format!("{isa:?} {heads:?}"));
+                    let mut y = vec![0.0; sequences * width];
+                    attention_on(isa, &qkv, heads, Some(&queries), &mut y);
+                    close(&y, &wanted, &format!("{isa:?} {heads:?}, some tokens"));
                 }
             }
         }

@@ -5,7 +5,7 @@
 //! it, and forgets it. That costs one shuffle for some 50 products with an image's tokens, needs
 //! no memory, and a mapped file is read once, when its weights are first used.
 
-use super::simd::{Kernel, Simd, dispatch};
+use super::simd::{Isa, Kernel, Simd, dispatch};
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -51,6 +51,10 @@ impl Weight<'_> {
 ///
 /// *Shape* `x [R, inputs]`, `y [R, Σ outputs]`, row-major.
 pub fn matmul(x: &[f32], weights: &[Weight], y: &mut [f32], target: Target) {
+    matmul_on(Isa::of_this_machine(), x, weights, y, target);
+}
+
+fn matmul_on(isa: Isa, x: &[f32], weights: &[Weight], y: &mut [f32], target: Target) {
     let inputs = weights[0].inputs;
     let width: usize = weights.iter().map(Weight::outputs).sum();
     let rows = x.len() / inputs;
@@ -85,7 +89,7 @@ pub fn matmul(x: &[f32], weights: &[Weight], y: &mut [f32], target: Target) {
             column += weight.outputs();
         }
     }
-    tasks.into_par_iter().for_each(|task| dispatch(task));
+    tasks.into_par_iter().for_each(|task| dispatch(isa, task));
 }
 
 /// The product of some rows of `x` with some rows of `w`.
@@ -303,5 +307,73 @@ unsafe fn product_of<S: Simd, const V: usize, const M: usize>(
                 S::store(to.0.as_mut_ptr().add(m * PANEL + v * S::LANES), sums[m][v]);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::random;
+    use super::*;
+
+    #[test]
+    fn every_instruction_set_multiplies_any_sizes() {
+        // Odd sizes, one of each, more than a panel, a tile, a depth and a task.
+        for (rows, inputs, outputs) in [
+            (1, 1, [1, 1, 1]),
+            (5, 67, [3, 49, 1]),
+            (50, 131, [64, 48, 100]),
+            (1030, 30, [9, 200, 50]),
+            (97, 300, [500, 1, 7]),
+        ] {
+            let x = random(rows * inputs, 1);
+            let values = outputs.map(|n| random(n * inputs, n as u32));
+            let bias = random(outputs[1], 3);
+            let weights =
+                [0, 1, 2].map(|i| Weight { values: &values[i], bias: (i == 1).then_some(&bias[..]), inputs });
+            let width = outputs.iter().sum::<usize>();
+            let before = random(rows * width, 4);
+            let mut want = Vec::new();
+            for x in x.chunks_exact(inputs) {
+                for weight in &weights {
+                    for (n, w) in weight.values.chunks_exact(inputs).enumerate() {
+                        let sum: f64 = x.iter().zip(w).map(|(x, w)| f64::from(*x) * f64::from(*w)).sum();
+                        want.push(sum as f32 + weight.bias.map_or(0.0, |bias| bias[n]));
+                    }
+                }
+            }
+            for isa in Isa::all_of_this_machine() {
+                for target in [Target::Overwrite, Target::Add] {
+                    let mut y = before.clone();
+                    matmul_on(isa, &x, &weights, &mut y, target);
+                    for (i, y) in y.iter().enumerate() {
+                        let want = want[i] + if target == Target::Add { before[i] } else { 0.0 };
+                        // Rounding of 300 sums of products below 1.
+                        assert!((y - want).abs() < 2e-5, "{isa:?} {rows} × {inputs}, {i}: {y} is not {want}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn row_is_the_same_alone_as_among_others() {
+        let (rows, inputs, outputs) = (1100, 200, 60);
+        let (x, values) = (random(rows * inputs, 5), random(outputs * inputs, 6));
+        let weights = [Weight { values: &values, bias: None, inputs }];
+        for isa in Isa::all_of_this_machine() {
+            let mut all = vec![0.0; rows * outputs];
+            matmul_on(isa, &x, &weights, &mut all, Target::Overwrite);
+            for row in [0, 7, 511, 1099] {
+                let mut alone = vec![0.0; outputs];
+                matmul_on(isa, &x[row * inputs..][..inputs], &weights, &mut alone, Target::Overwrite);
+                assert_eq!(alone, all[row * outputs..][..outputs], "{isa:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_rows_are_no_work() {
+        let weights = [Weight { values: &[1.0; 8], bias: None, inputs: 4 }];
+        matmul(&[], &weights, &mut [], Target::Overwrite);
     }
 }

@@ -80,11 +80,11 @@ pub trait Kernel {
     unsafe fn run<S: Simd>(self);
 }
 
-/// Runs `kernel` with the widest vectors of this machine.
+/// Runs `kernel` with the vectors of `isa`.
 #[inline]
-pub fn dispatch(kernel: impl Kernel) {
-    match Isa::of_this_machine() {
-        // SAFETY: the instructions were detected.
+pub fn dispatch(isa: Isa, kernel: impl Kernel) {
+    match isa {
+        // SAFETY: an `Isa` that this machine lacks is not made.
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 => unsafe { x86::run_avx512(kernel) },
         #[cfg(target_arch = "x86_64")]
@@ -107,18 +107,24 @@ impl Isa {
     /// The best instruction set that this machine has.
     pub fn of_this_machine() -> Self {
         static ISA: OnceLock<Isa> = OnceLock::new();
-        *ISA.get_or_init(|| {
-            #[cfg(target_arch = "x86_64")]
-            {
-                if is_x86_feature_detected!("avx512dq") && is_x86_feature_detected!("avx512vl") {
-                    return Self::Avx512;
-                }
-                if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                    return Self::Avx2;
-                }
+        *ISA.get_or_init(|| Self::all_of_this_machine()[0])
+    }
+
+    /// Those that this machine has, best first.
+    pub(super) fn all_of_this_machine() -> Vec<Self> {
+        let mut all = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        {
+            let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+            if avx2 && is_x86_feature_detected!("avx512dq") && is_x86_feature_detected!("avx512vl") {
+                all.push(Self::Avx512);
             }
-            Self::Portable
-        })
+            if avx2 {
+                all.push(Self::Avx2);
+            }
+        }
+        all.push(Self::Portable);
+        all
     }
 }
 

@@ -1,0 +1,448 @@
+//! A model name or folder → local files.
+//!
+//! A repository's files come from the cache that Python's `huggingface_hub` keeps, or else from the
+//! hub into that cache, so that each side finds what the other has downloaded. What the cache has
+//! is used without asking the hub whether there is something newer.
+
+mod cache;
+mod download;
+mod settings;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use cache::{Cache, Cached};
+use download::{FetchError, Hub};
+use serde_json::{Map, Value};
+use settings::{Settings, expand_home};
+use std::cell::OnceCell;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const CONFIG: &str = "config.json";
+const PREPROCESSOR: &str = "preprocessor_config.json";
+const SAFETENSORS: &str = "model.safetensors";
+const SAFETENSORS_INDEX: &str = "model.safetensors.index.json";
+const PICKLE: &str = "pytorch_model.bin";
+const TOKENIZER: &str = "tokenizer.json";
+const VOCAB: &str = "vocab.json";
+const MERGES: &str = "merges.txt";
+
+/// The repository's main branch.
+const MAIN: &str = "main";
+
+/// A repository whose main branch has only a pickle, and the pull request that has its tensors as
+/// safetensors, which load without being copied.
+const SAFETENSORS_ELSEWHERE: (&str, &str) = ("openai/clip-vit-base-patch32", "refs/pr/15");
+
+/// How to find a model that is not a local folder.
+#[derive(Debug, Clone, Default)]
+pub struct HubOptions {
+    /// Branch, tag or commit; the repository's main branch when absent.
+    pub revision: Option<String>,
+    /// Whether only the cache may be used.
+    pub offline: bool,
+    /// Whether a download shows no progress, and what is missing is not warned of.
+    pub quiet: bool,
+}
+
+/// The files of one model, all on the local disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelFiles {
+    /// What the user called it: a repository id or a folder.
+    pub name: String,
+    /// `config.json`.
+    pub config: PathBuf,
+    /// `preprocessor_config.json`, where the model has one.
+    pub preprocessor: Option<PathBuf>,
+    /// The weights.
+    pub weights: WeightFiles,
+    /// The tokenizer.
+    pub tokenizer: TokenizerFiles,
+}
+
+/// Where the weights are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WeightFiles {
+    /// `model.safetensors`, or the shards that `model.safetensors.index.json` names.
+    Safetensors(Vec<PathBuf>),
+    /// `pytorch_model.bin`.
+    Pickle(PathBuf),
+}
+
+/// Where the tokenizer is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TokenizerFiles {
+    /// `tokenizer.json`.
+    Json(PathBuf),
+    /// `vocab.json` and `merges.txt`.
+    Bpe { vocab: PathBuf, merges: PathBuf },
+}
+
+impl ModelFiles {
+    /// The folder they are in.
+    pub fn folder(&self) -> &Path {
+        self.config.parent().expect("a file is in a folder")
+    }
+
+    /// Every file that says what the model computes, in a fixed order.
+    pub fn paths(&self) -> Vec<&Path> {
+        let mut paths = vec![self.config.as_path()];
+        paths.extend(self.preprocessor.as_deref());
+        match &self.tokenizer {
+            TokenizerFiles::Json(path) => paths.push(path),
+            TokenizerFiles::Bpe { vocab, merges } => paths.extend([vocab.as_path(), merges]),
+        }
+        match &self.weights {
+            WeightFiles::Safetensors(files) => paths.extend(files.iter().map(PathBuf::as_path)),
+            WeightFiles::Pickle(path) => paths.push(path),
+        }
+        paths
+    }
+}
+
+/// Finds the files of `model`, a folder or a repository, downloading what the cache lacks.
+///
+/// *Errors* when a file that the model needs is not in the folder, or neither in the cache nor to be
+/// had from the hub.
+pub fn locate(model: &str, options: &HubOptions) -> Result<ModelFiles> {
+    let folder = expand_home(model);
+    if is_path(model) || folder.exists() {
+        ensure!(
+            options.revision.is_none(),
+            "a revision is one of a repository, and {model} is a folder: leave out --revision"
+        );
+        return in_folder(model, &folder)
+            .with_context(|| format!("cannot use the folder {model} as a model"));
+    }
+    ensure!(
+        is_repository_id(model),
+        "there is no folder {model}, and it is not the name of a repository, \
+         which has the form owner/name, as {}",
+        SAFETENSORS_ELSEWHERE.0
+    );
+    in_repository(model, options, Settings::from_env()?)
+}
+
+fn in_folder(name: &str, folder: &Path) -> Result<ModelFiles> {
+    ensure!(folder.exists(), "it does not exist");
+    ensure!(folder.is_dir(), "it is a file; name the folder that it is in, with the model's {CONFIG}");
+    let find = |file: &str| Ok(Some(folder.join(file)).filter(|path| path.is_file()));
+    gather(name, &find, &find, || find(PREPROCESSOR))
+}
+
+fn in_repository(id: &str, options: &HubOptions, settings: Settings) -> Result<ModelFiles> {
+    let revision = options.revision.as_deref().unwrap_or(MAIN);
+    ensure!(is_revision(revision), "{revision:?} cannot be the name of a branch, a tag or a commit");
+    let repository = Repository {
+        id,
+        cache: Cache::new(&settings.cache, id),
+        offline: options.offline || settings.offline,
+        quiet: options.quiet,
+        hub: OnceCell::new(),
+        settings,
+    };
+    let elsewhere =
+        (options.revision.is_none() && id == SAFETENSORS_ELSEWHERE.0).then_some(SAFETENSORS_ELSEWHERE.1);
+    let cached = |file: &str| {
+        let found = repository.cached(revision, file);
+        Ok(found
+            .or_else(|| elsewhere.filter(|_| file == SAFETENSORS).and_then(|at| repository.cached(at, file))))
+    };
+    let anywhere = |file: &str| match (repository.find(revision, file)?, elsewhere) {
+        (None, Some(elsewhere)) if file == SAFETENSORS => repository.find_if_there(elsewhere, file),
+        (found, _) => Ok(found),
+    };
+    gather(id, &cached, &anywhere, || repository.find_or_warn(revision, PREPROCESSOR)).with_context(|| {
+        let cache = repository.settings.cache.display();
+        let endpoint = &repository.settings.endpoint;
+        if repository.offline {
+            format!(
+                "cannot use {id}, revision {revision}, offline, from the cache folder {cache} \
+                 (clipclass fetch {id} fills it with a network, --model DIR uses another folder)"
+            )
+        } else {
+            format!("cannot use {id}, revision {revision}, of {endpoint} (cache folder: {cache})")
+        }
+    })
+}
+
+/// Whether `model` can only be meant as a path.
+fn is_path(model: &str) -> bool {
+    let begins = |start: &str| {
+        model == start || model.strip_prefix(start).is_some_and(|rest| rest.starts_with(['/', '\\']))
+    };
+    begins(".") || begins("..") || model.starts_with('~') || Path::new(model).has_root()
+}
+
+/// Whether `id` has the form of a repository's name (the rules of `huggingface_hub`).
+fn is_repository_id(id: &str) -> bool {
+    let is_name = |name: &str| {
+        let inner = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        let outer = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        name.len() <= 96 && name.chars().all(inner) && name.starts_with(outer) && name.ends_with(outer)
+    };
+    let is_pair = id.split_once('/').is_some_and(|(owner, name)| is_name(owner) && is_name(name));
+    is_pair && !id.contains("--") && !id.contains("..") && !id.ends_with(".git")
+}
+
+/// Whether git could call something `revision`; what it could not, might lead out of the cache.
+fn is_revision(revision: &str) -> bool {
+    let is_part = |part: &str| !part.is_empty() && !part.starts_with('.') && !part.ends_with(".lock");
+    let forbidden = |c: char| c.is_ascii_control() || " ~^:?*[\\".contains(c);
+    revision.split('/').all(is_part) && !revision.contains("..") && !revision.contains(forbidden)
+}
+
+/// Where a file of the model is, if there is one.
+type Find<'a> = &'a dyn Fn(&str) -> Result<Option<PathBuf>>;
+
+/// Finds every file, the small ones before the weights. Where a file has alternatives, one that is
+/// `at_hand` is preferred to one that is better.
+fn gather(
+    name: &str,
+    at_hand: Find,
+    anywhere: Find,
+    preprocessor: impl Fn() -> Result<Option<PathBuf>>,
+) -> Result<ModelFiles> {
+    Ok(ModelFiles {
+        name: name.to_owned(),
+        config: anywhere(CONFIG)?.with_context(|| format!("there is no {CONFIG}"))?,
+        tokenizer: first(tokenizer, at_hand, anywhere)?
+            .with_context(|| format!("there is no {TOKENIZER}, nor both {VOCAB} and {MERGES}"))?,
+        preprocessor: preprocessor()?,
+        weights: first(weights, at_hand, anywhere)?
+            .with_context(|| format!("there is no {SAFETENSORS}, {SAFETENSORS_INDEX} or {PICKLE}"))?,
+    })
+}
+
+fn first<T>(files: impl Fn(Find) -> Result<Option<T>>, at_hand: Find, anywhere: Find) -> Result<Option<T>> {
+    match files(at_hand) {
+        Ok(Some(files)) => Ok(Some(files)),
+        // What is wrong with the files at hand shows again below.
+        Ok(None) | Err(_) => files(anywhere),
+    }
+}
+
+fn tokenizer(find: Find) -> Result<Option<TokenizerFiles>> {
+    if let Some(path) = find(TOKENIZER)? {
+        return Ok(Some(TokenizerFiles::Json(path)));
+    }
+    let Some(vocab) = find(VOCAB)? else { return Ok(None) };
+    Ok(find(MERGES)?.map(|merges| TokenizerFiles::Bpe { vocab, merges }))
+}
+
+fn weights(find: Find) -> Result<Option<WeightFiles>> {
+    if let Some(path) = find(SAFETENSORS)? {
+        return Ok(Some(WeightFiles::Safetensors(vec![path])));
+    }
+    if let Some(index) = find(SAFETENSORS_INDEX)? {
+        let shards = shard_names(&index).with_context(|| format!("cannot use {}", index.display()))?;
+        let shard = |name: &String| {
+            find(name)?.with_context(|| format!("{SAFETENSORS_INDEX} names {name}, which is missing"))
+        };
+        return Ok(Some(WeightFiles::Safetensors(shards.iter().map(shard).collect::<Result<_>>()?)));
+    }
+    Ok(find(PICKLE)?.map(WeightFiles::Pickle))
+}
+
+/// The files that an index names, each once.
+fn shard_names(index: &Path) -> Result<BTreeSet<String>> {
+    #[derive(serde::Deserialize)]
+    struct Index {
+        weight_map: Map<String, Value>,
+    }
+    let index: Index = serde_json::from_slice(&fs::read(index)?)?;
+    let names: BTreeSet<_> = index
+        .weight_map
+        .values()
+        .map(|name| match name.as_str() {
+            Some(name) if is_file_name(name) => Ok(name.to_owned()),
+            _ => Err(anyhow!("it names {name} as a shard, which is not the name of a file beside it")),
+        })
+        .collect::<Result<_>>()?;
+    ensure!(!names.is_empty(), "it names no shards");
+    Ok(names)
+}
+
+/// Whether `name` stays in the folder that it is joined to.
+fn is_file_name(name: &str) -> bool {
+    let safe = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    !name.is_empty() && !name.starts_with('.') && name.chars().all(safe)
+}
+
+/// A repository of the hub, seen through the cache.
+struct Repository<'a> {
+    id: &'a str,
+    cache: Cache,
+    settings: Settings,
+    offline: bool,
+    quiet: bool,
+    /// Made when the cache lacks something.
+    hub: OnceCell<Hub>,
+}
+
+impl Repository<'_> {
+    fn cached(&self, revision: &str, file: &str) -> Option<PathBuf> {
+        match self.cache.look_up(revision, file) {
+            Cached::File(path) => Some(path),
+            Cached::Absent | Cached::Unknown => None,
+        }
+    }
+
+    /// Takes `file` from the cache, or else from the hub.
+    fn find(&self, revision: &str, file: &str) -> Result<Option<PathBuf>> {
+        match self.cache.look_up(revision, file) {
+            Cached::File(path) => return Ok(Some(path)),
+            Cached::Absent => return Ok(None),
+            Cached::Unknown if self.offline => return Ok(None),
+            Cached::Unknown => {}
+        }
+        let hub = match self.hub.get() {
+            Some(hub) => hub,
+            None => {
+                let hub = Hub::new(&self.settings, self.quiet)?;
+                self.hub.get_or_init(|| hub)
+            }
+        };
+        match hub.fetch(&self.cache, self.id, revision, file) {
+            Ok(path) => Ok(Some(path)),
+            Err(FetchError::NoFile) => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("cannot get {file} of revision {revision}")),
+        }
+    }
+
+    /// As `find`, of a revision that need not be there.
+    fn find_if_there(&self, revision: &str, file: &str) -> Result<Option<PathBuf>> {
+        self.find(revision, file).or_else(|error| match error.downcast_ref() {
+            Some(FetchError::NoRevision | FetchError::NoAccess { .. } | FetchError::Status(_)) => Ok(None),
+            _ => Err(error),
+        })
+    }
+
+    /// As `find`, of a file that a model need not have: not learning whether it does is no failure.
+    fn find_or_warn(&self, revision: &str, file: &str) -> Result<Option<PathBuf>> {
+        let found = match self.find(revision, file) {
+            Err(error) if matches!(error.downcast_ref(), Some(FetchError::Unreachable { .. })) => None,
+            Ok(None) if self.offline && self.cache.look_up(revision, file) == Cached::Unknown => None,
+            known => return known,
+        };
+        if !self.quiet {
+            eprintln!(
+                "warning: {file} of {} is not in the cache, and the hub was not asked: \
+                 images are prepared as for OpenAI's models",
+                self.id
+            );
+        }
+        Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tempfile::TempDir;
+
+    fn folder(files: &[(&str, &str)]) -> TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, content) in files {
+            fs::write(folder.path().join(name), content).unwrap();
+        }
+        folder
+    }
+
+    fn located(folder: &TempDir) -> Result<ModelFiles> {
+        locate(folder.path().to_str().unwrap(), &HubOptions::default())
+    }
+
+    /// Why the folder is refused, which is named.
+    fn refused(folder: &TempDir) -> String {
+        let message = format!("{:#}", located(folder).unwrap_err());
+        assert!(message.contains(folder.path().to_str().unwrap()), "{message}");
+        message
+    }
+
+    #[test]
+    fn a_folder_gives_the_files_that_load_best() {
+        let all = [CONFIG, PREPROCESSOR, TOKENIZER, VOCAB, MERGES, SAFETENSORS, SAFETENSORS_INDEX, PICKLE];
+        let folder = folder(&all.map(|name| (name, "{}")));
+        let path = |name| folder.path().join(name);
+        let files = located(&folder).unwrap();
+        assert_eq!(files.config, path(CONFIG));
+        assert_eq!(files.preprocessor, Some(path(PREPROCESSOR)));
+        assert_eq!(files.tokenizer, TokenizerFiles::Json(path(TOKENIZER)));
+        assert_eq!(files.weights, WeightFiles::Safetensors(vec![path(SAFETENSORS)]));
+    }
+
+    #[test]
+    fn a_folder_may_have_a_pickle_and_an_old_tokenizer_only() {
+        let folder = folder(&[CONFIG, VOCAB, MERGES, PICKLE].map(|name| (name, "{}")));
+        let path = |name| folder.path().join(name);
+        let files = located(&folder).unwrap();
+        assert_eq!(files.preprocessor, None);
+        assert_eq!(files.tokenizer, TokenizerFiles::Bpe { vocab: path(VOCAB), merges: path(MERGES) });
+        assert_eq!(files.weights, WeightFiles::Pickle(path(PICKLE)));
+    }
+
+    #[test]
+    fn shards_are_each_given_once_and_must_be_there() {
+        let index = r#"{"weight_map": {"x": "b.safetensors", "y": "a.safetensors", "z": "b.safetensors"}}"#;
+        let files = [(CONFIG, "{}"), (TOKENIZER, "{}"), (SAFETENSORS_INDEX, index), ("b.safetensors", "")];
+        let folder = folder(&files);
+        assert!(refused(&folder).contains("names a.safetensors, which is missing"));
+        let [a, b] = ["a.safetensors", "b.safetensors"].map(|name| folder.path().join(name));
+        fs::write(&a, "").unwrap();
+        assert_eq!(located(&folder).unwrap().weights, WeightFiles::Safetensors(vec![a, b]));
+    }
+
+    #[test]
+    fn a_shard_may_not_be_outside_the_folder() {
+        for name in ["../a.safetensors", "/a.safetensors", "..", "", "a\\\\b"] {
+            let index = format!(r#"{{"weight_map": {{"x": "{name}"}}}}"#);
+            let folder = folder(&[(CONFIG, "{}"), (TOKENIZER, "{}"), (SAFETENSORS_INDEX, &index)]);
+            assert!(refused(&folder).contains("not the name of a file beside it"), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_a_folder_lacks_is_named() {
+        assert!(refused(&folder(&[])).contains("no config.json"));
+        assert!(
+            refused(&folder(&[(CONFIG, ""), (VOCAB, "")])).contains("nor both vocab.json and merges.txt")
+        );
+        assert!(refused(&folder(&[(CONFIG, ""), (TOKENIZER, "")])).contains("no model.safetensors"));
+    }
+
+    #[test]
+    fn a_file_or_a_revision_of_a_folder_is_refused() {
+        let folder = folder(&[(SAFETENSORS, "")]);
+        let file = folder.path().join(SAFETENSORS);
+        let message = locate(file.to_str().unwrap(), &HubOptions::default()).unwrap_err();
+        assert!(format!("{message:#}").contains("it is a file; name the folder"), "{message:#}");
+        let options = HubOptions { revision: Some("main".into()), ..Default::default() };
+        let message = locate(folder.path().to_str().unwrap(), &options).unwrap_err();
+        assert!(message.to_string().contains("--revision"), "{message}");
+    }
+
+    #[test]
+    fn a_repository_has_an_owner_and_a_name() {
+        for id in ["openai/clip-vit-base-patch32", "laion/CLIP-ViT-B-32-laion2B-s34B-b79K", "_a/b_", "a/1.0"]
+        {
+            assert!(is_repository_id(id), "{id}");
+        }
+        for id in
+            ["clip", "a/b/c", "/b", "a/", "a/b.git", "a/b..c", "a/b--c", "a/-b", "a/b.", "a/ b", "a/ä", ""]
+        {
+            assert!(!is_repository_id(id), "{id}");
+        }
+    }
+
+    #[test]
+    fn a_revision_is_what_git_can_call_one() {
+        for revision in ["main", "refs/pr/15", "v1.0", "3d74acf9a28c67741b2f4f2ea7635f0aaf6f0268"] {
+            assert!(is_revision(revision), "{revision}");
+        }
+        for revision in ["", "/main", "main/", "a//b", "../main", "a/../b", "a\\b", "a b", ".a", "a:b", "a\n"]
+        {
+            assert!(!is_revision(revision), "{revision:?}");
+        }
+    }
+}

@@ -1,0 +1,355 @@
+//! Encoded bytes → [`Picture`]: the format is sniffed, the first frame decoded and turned upright, and
+//! its colours brought to RGB as Pillow's `convert("RGB")` does: alpha is dropped, of 16 bits the high
+//! byte is kept, colour profiles are ignored.
+//!
+//! Where Pillow is known to be wrong, its way is not followed: 16-bit grey, which it clips at 255, is
+//! scaled like 16-bit colour. Where it guesses, clipclass refuses: a JPEG broken in the middle is an
+//! error, not a picture with a grey rest.
+
+use super::{Picture, PixelsError};
+use image::metadata::Orientation;
+use image::{ColorType, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage};
+use rayon::prelude::*;
+use std::io::Cursor;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use zune_jpeg::JpegDecoder;
+use zune_jpeg::errors::DecodeErrors;
+use zune_jpeg::zune_core::bytestream::ZCursor;
+use zune_jpeg::zune_core::colorspace::ColorSpace;
+use zune_jpeg::zune_core::options::DecoderOptions;
+
+/// The most pixels of a picture: where Pillow, too, takes it for a decompression bomb.
+const MAX_PIXELS: u64 = 178_956_970;
+/// The most memory a decoder may take for a picture: 8 bytes for each pixel, and some of its own.
+const MAX_ALLOC_BYTES: u64 = MAX_PIXELS * 8 + (256 << 20);
+
+impl Picture {
+    /// Decodes the first frame of an encoded image and turns it upright.
+    ///
+    /// *Errors* when the bytes are not a whole image of at most 178,956,970 pixels.
+    pub fn decode(bytes: &[u8]) -> Result<Self, PixelsError> {
+        if bytes.is_empty() {
+            return Err(PixelsError::Empty);
+        }
+        let format = image::guess_format(bytes).map_err(|_| PixelsError::Format)?;
+        let decode = || match format {
+            ImageFormat::Jpeg => decode_jpeg(bytes),
+            ImageFormat::Bmp
+            | ImageFormat::Gif
+            | ImageFormat::Png
+            | ImageFormat::Tiff
+            | ImageFormat::WebP => decode_other(bytes, format),
+            _ => Err(PixelsError::Format),
+        };
+        // Decoders are written for valid files; hostile ones find the assertion that does not hold.
+        let (picture, orientation) = catch_unwind(AssertUnwindSafe(decode))
+            .unwrap_or_else(|_| Err(PixelsError::Decode("the file makes its decoder fail".into())))?;
+        Ok(Self(turn(picture, orientation)))
+    }
+}
+
+fn check_size(width: u64, height: u64) -> Result<(), PixelsError> {
+    if width == 0 || height == 0 {
+        return Err(PixelsError::Decode("the picture has no pixels".into()));
+    }
+    if width.saturating_mul(height) > MAX_PIXELS {
+        return Err(PixelsError::Limit(format!(
+            "{width} × {height} pixels are more than the limit of {MAX_PIXELS}; shrink the image first"
+        )));
+    }
+    Ok(())
+}
+
+/// Straight through zune-jpeg: the image crate would parse the headers three times, copy the file, and
+/// let broken data pass.
+fn decode_jpeg(bytes: &[u8]) -> Result<(RgbImage, Orientation), PixelsError> {
+    let fail = |error: DecodeErrors| PixelsError::Decode(error.to_string());
+    if !is_complete_jpeg(bytes) {
+        return Err(PixelsError::Decode("unexpected end of file".into()));
+    }
+    let options = DecoderOptions::default()
+        .set_strict_mode(true)
+        .set_max_width(usize::from(u16::MAX))
+        .set_max_height(usize::from(u16::MAX))
+        .jpeg_set_out_colorspace(ColorSpace::RGB);
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
+    decoder.decode_headers().map_err(fail)?;
+    let (width, height) = decoder.dimensions().unwrap_or_default();
+    check_size(width as u64, height as u64)?;
+    let orientation = decoder.exif().and_then(|exif| Orientation::from_exif_chunk(exif));
+    let levels = decoder.decode().map_err(fail)?;
+    Ok((rgb(width as u32, height as u32, levels)?, orientation.unwrap_or(Orientation::NoTransforms)))
+}
+
+/// Whether a JPEG's end marker is there, which a decoder does not need to be content.
+fn is_complete_jpeg(bytes: &[u8]) -> bool {
+    const END: [u8; 2] = [0xff, 0xd9];
+    if bytes.ends_with(&END) {
+        return true;
+    }
+    // More may follow it: a second picture, a film, padding. Walk over the segments.
+    let mut rest = bytes.get(2..).unwrap_or_default();
+    loop {
+        // Coded data and, leniently, anything else between segments.
+        let Some(at) = rest.iter().position(|byte| *byte == 0xff) else { return false };
+        let Some(marker) = rest.get(at + 1) else { return false };
+        rest = &rest[at + 1..];
+        match marker {
+            0xd9 => return true,
+            // A stuffed byte, a restart, a fill byte: no segment.
+            0x00 | 0x01 | 0xd0..=0xd8 | 0xff => {}
+            _ => {
+                let Some(&[high, low]) = rest.get(1..3) else { return false };
+                rest = rest.get(1 + usize::from(u16::from_be_bytes([high, low]))..).unwrap_or_default();
+            }
+        }
+    }
+}
+
+fn decode_other(bytes: &[u8], format: ImageFormat) -> Result<(RgbImage, Orientation), PixelsError> {
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(MAX_ALLOC_BYTES);
+    reader.limits(limits);
+    let mut decoder = reader.into_decoder()?;
+    let (width, height) = decoder.dimensions();
+    check_size(width.into(), height.into())?;
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let color = decoder.color_type();
+    let mut levels = vec![0; usize::try_from(decoder.total_bytes()).map_err(|_| too_much_memory())?];
+    decoder.read_image(&mut levels)?;
+    Ok((rgb(width, height, to_rgb(levels, color)?)?, orientation))
+}
+
+fn rgb(width: u32, height: u32, levels: Vec<u8>) -> Result<RgbImage, PixelsError> {
+    RgbImage::from_raw(width, height, levels)
+        .ok_or_else(|| PixelsError::Decode("the decoder left pixels out".into()))
+}
+
+fn too_much_memory() -> PixelsError {
+    let limit = MAX_ALLOC_BYTES >> 20;
+    PixelsError::Limit(format!("decoding takes more memory than the limit of {limit} MiB"))
+}
+
+/// Levels of any colour type to RGB.
+fn to_rgb(levels: Vec<u8>, color: ColorType) -> Result<Vec<u8>, PixelsError> {
+    /// Index of the high byte of 16 bits.
+    const H: usize = cfg!(target_endian = "little") as usize;
+    fn pick<const BYTES: usize>(levels: &[u8], [r, g, b]: [usize; 3]) -> Vec<u8> {
+        let mut rgb = vec![0; levels.len() / BYTES * 3];
+        for (rgb, pixel) in rgb.chunks_exact_mut(3).zip(levels.chunks_exact(BYTES)) {
+            rgb.copy_from_slice(&[pixel[r], pixel[g], pixel[b]]);
+        }
+        rgb
+    }
+    Ok(match color {
+        ColorType::Rgb8 => levels,
+        ColorType::L8 => pick::<1>(&levels, [0; 3]),
+        ColorType::La8 => pick::<2>(&levels, [0; 3]),
+        ColorType::Rgba8 => pick::<4>(&levels, [0, 1, 2]),
+        ColorType::L16 => pick::<2>(&levels, [H; 3]),
+        ColorType::La16 => pick::<4>(&levels, [H; 3]),
+        ColorType::Rgb16 => pick::<6>(&levels, [H, H + 2, H + 4]),
+        ColorType::Rgba16 => pick::<8>(&levels, [H, H + 2, H + 4]),
+        other => {
+            return Err(PixelsError::Decode(format!(
+                "colours of type {other:?} are not supported; convert the image to 8 bits a channel"
+            )));
+        }
+    })
+}
+
+/// Turns a picture upright.
+fn turn(picture: RgbImage, orientation: Orientation) -> RgbImage {
+    use Orientation::*;
+    // Whether rows and columns change places, and which of them then run backwards.
+    let (transposed, backward_x, backward_y) = match orientation {
+        NoTransforms => return picture,
+        FlipHorizontal => (false, true, false),
+        Rotate180 => (false, true, true),
+        FlipVertical => (false, false, true),
+        Rotate90FlipH => (true, false, false),
+        Rotate90 => (true, true, false),
+        Rotate270FlipH => (true, true, true),
+        Rotate270 => (true, false, true),
+    };
+    let (from_width, from_height) = (picture.width() as usize, picture.height() as usize);
+    let (width, height) = if transposed { (from_height, from_width) } else { (from_width, from_height) };
+    let from = picture.as_raw();
+    let mut turned = vec![0; from.len()];
+    // Bands and, within them, tiles of this many pixels keep both sides in the cache.
+    const TILE: usize = 32;
+    turned.par_chunks_mut(width * 3 * TILE).enumerate().for_each(|(band, rows)| {
+        for tile in (0..width).step_by(TILE) {
+            for (y, row) in rows.chunks_exact_mut(width * 3).enumerate() {
+                let y = band * TILE + y;
+                let y = if backward_y { height - 1 - y } else { y };
+                for x in tile..(tile + TILE).min(width) {
+                    let from_x = if backward_x { width - 1 - x } else { x };
+                    let at = if transposed { from_x * from_width + y } else { y * from_width + from_x };
+                    row[x * 3..][..3].copy_from_slice(&from[at * 3..][..3]);
+                }
+            }
+        }
+    });
+    RgbImage::from_raw(width as u32, height as u32, turned).expect("turning keeps the number of pixels")
+}
+
+impl From<ImageError> for PixelsError {
+    fn from(error: ImageError) -> Self {
+        match error {
+            ImageError::Limits(_) => too_much_memory(),
+            ImageError::IoError(error) => Self::Decode(error.to_string()),
+            other => Self::Decode(other.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use image::codecs::jpeg::JpegEncoder;
+    use image::{DynamicImage, GrayImage, ImageBuffer, Rgb, RgbaImage};
+
+    const FORMATS: [ImageFormat; 6] = [
+        ImageFormat::Jpeg,
+        ImageFormat::Png,
+        ImageFormat::WebP,
+        ImageFormat::Gif,
+        ImageFormat::Bmp,
+        ImageFormat::Tiff,
+    ];
+
+    fn gradient() -> RgbImage {
+        RgbImage::from_fn(13, 9, |x, y| Rgb([(20 * x) as u8, (25 * y) as u8, 100]))
+    }
+
+    fn encode(image: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        image.into().write_to(&mut Cursor::new(&mut bytes), format).unwrap();
+        bytes
+    }
+
+    fn kind(bytes: &[u8]) -> &'static str {
+        Picture::decode(bytes).unwrap_err().kind()
+    }
+
+    #[test]
+    fn lossless_formats_come_back_as_they_were() {
+        for format in [ImageFormat::Png, ImageFormat::WebP, ImageFormat::Bmp, ImageFormat::Tiff] {
+            assert_eq!(Picture::decode(&encode(gradient(), format)).unwrap().0, gradient(), "{format:?}");
+        }
+    }
+
+    #[test]
+    fn alpha_is_dropped_and_grey_spread() {
+        let clear = RgbaImage::from_pixel(2, 2, image::Rgba([1, 2, 3, 0]));
+        let picture = Picture::decode(&encode(clear, ImageFormat::Png)).unwrap();
+        assert_eq!(picture.levels(), [1, 2, 3].repeat(4));
+        let grey = GrayImage::from_pixel(2, 2, image::Luma([77]));
+        for format in [ImageFormat::Png, ImageFormat::Jpeg] {
+            assert_eq!(Picture::decode(&encode(grey.clone(), format)).unwrap().levels(), [77; 12]);
+        }
+    }
+
+    #[test]
+    fn of_16_bits_the_high_byte_is_kept() {
+        let colour: ImageBuffer<Rgb<u16>, _> = ImageBuffer::from_pixel(1, 1, Rgb([0x12ff, 0x00ff, 0xff00]));
+        let grey: ImageBuffer<image::Luma<u16>, _> = ImageBuffer::from_pixel(1, 1, image::Luma([0x80ff]));
+        for format in [ImageFormat::Png, ImageFormat::Tiff] {
+            let levels =
+                |image: DynamicImage| Picture::decode(&encode(image, format)).unwrap().levels().to_vec();
+            assert_eq!(levels(colour.clone().into()), [0x12, 0x00, 0xff]);
+            assert_eq!(levels(grey.clone().into()), [0x80; 3]);
+        }
+    }
+
+    #[test]
+    fn all_orientations_are_turned_as_the_image_crate_turns_them() {
+        let picture = RgbImage::from_fn(70, 33, |x, y| Rgb([x as u8, y as u8, 0]));
+        for code in 1..=8 {
+            let orientation = Orientation::from_exif(code).unwrap();
+            let mut expected = DynamicImage::from(picture.clone());
+            expected.apply_orientation(orientation);
+            assert!(turn(picture.clone(), orientation) == expected.into_rgb8(), "{code}");
+        }
+    }
+
+    #[test]
+    fn an_exif_orientation_is_applied() {
+        // A little-endian TIFF header, and one entry: tag 0x112, a short, 6.
+        let exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
+        let plain = encode(gradient(), ImageFormat::Jpeg);
+        let mut turned = plain[..2].to_vec();
+        turned.extend([0xff, 0xe1, 0, exif.len() as u8 + 2]);
+        turned.extend(exif);
+        turned.extend(&plain[2..]);
+        let plain = Picture::decode(&plain).unwrap().0;
+        assert_eq!(Picture::decode(&turned).unwrap().0, turn(plain, Orientation::Rotate90));
+    }
+
+    #[test]
+    fn what_is_no_image_is_told_apart_from_a_broken_one() {
+        assert_eq!(kind(b""), "empty");
+        assert_eq!(kind(b"just text"), "format");
+        for format in FORMATS {
+            let bytes = encode(gradient(), format);
+            assert_eq!(kind(&bytes[..bytes.len() / 2]), "decode", "{format:?}");
+        }
+    }
+
+    #[test]
+    fn a_jpeg_cut_anywhere_is_an_error() {
+        let mut bytes = Vec::new();
+        JpegEncoder::new_with_quality(&mut bytes, 90).encode_image(&gradient()).unwrap();
+        for end in 3..bytes.len() {
+            assert_eq!(kind(&bytes[..end]), "decode", "{end} of {}", bytes.len());
+        }
+    }
+
+    #[test]
+    fn a_jpeg_may_be_followed_by_anything() {
+        let mut bytes = encode(gradient(), ImageFormat::Jpeg);
+        let alone = Picture::decode(&bytes).unwrap();
+        bytes.extend(b"a short film");
+        assert_eq!(Picture::decode(&bytes).unwrap(), alone);
+    }
+
+    #[test]
+    fn a_decompression_bomb_is_refused_with_its_size_and_the_limit() {
+        // A BMP header that promises 60,000 × 60,000 pixels.
+        let mut bytes = encode(gradient(), ImageFormat::Bmp);
+        bytes[18..22].copy_from_slice(&60_000i32.to_le_bytes());
+        bytes[22..26].copy_from_slice(&60_000i32.to_le_bytes());
+        let error = Picture::decode(&bytes).unwrap_err();
+        assert_eq!(error.kind(), "limit", "{error}");
+        let message = error.to_string();
+        assert!(message.contains("60000 × 60000") && message.contains("178956970"), "{message}");
+    }
+
+    #[test]
+    fn damaged_files_never_bring_the_process_down() {
+        let mut state = 7u32;
+        let mut random = |below: usize| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as usize % below
+        };
+        let (mut accepted, mut refused) = (0, 0);
+        for format in FORMATS {
+            let intact = encode(gradient(), format);
+            for _ in 0..300 {
+                let mut bytes = intact.clone();
+                for _ in 0..1 + random(4) {
+                    let at = random(bytes.len());
+                    bytes[at] = random(256) as u8;
+                }
+                bytes.truncate(bytes.len() - random(4).pow(4));
+                match Picture::decode(&bytes) {
+                    Ok(_) => accepted += 1,
+                    Err(_) => refused += 1,
+                }
+            }
+        }
+        assert!(accepted > 0 && refused > 0, "{accepted} accepted, {refused} refused");
+    }
+}

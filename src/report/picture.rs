@@ -1,0 +1,20 @@
+//! Pictures in the terminal.
+
+use crate::pixels::Picture;
+use anyhow::{Context, Result};
+
+/// The most columns and rows of a picture, so that it and its scores fit a screen.
+const MAX_COLUMNS: u32 = 60;
+const MAX_ROWS: u32 = 20;
+
+/// Draws on standard output, with the best protocol that the terminal speaks: kitty's, iTerm2's,
+/// sixel, or half blocks.
+pub(super) fn show(picture: &Picture) -> Result<()> {
+    // A cell is about twice as high as wide.
+    let columns_of_rows =
+        (u64::from(MAX_ROWS) * 2 * u64::from(picture.width()) / u64::from(picture.height())).max(1);
+    let columns = columns_of_rows.min(MAX_COLUMNS.into()) as u32;
+    let config = viuer::Config { absolute_offset: false, width: Some(columns), ..Default::default() };
+    viuer::print(&picture.0.clone().into(), &config).context("cannot draw the picture")?;
+    Ok(())
+}
