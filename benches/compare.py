@@ -63,7 +63,7 @@ def make_model(model):
     words += ["".join(merge.split()) for merge in merges]
     words += ["<|startoftext|>", "<|endoftext|>"]
     (model / "vocab.json").write_text(json.dumps({word: i for i, word in enumerate(words)}))
-    (model / "merges.txt").write_text("\n".join([lines[0], *merges]) + "\n")
+    (model / "merges.txt").write_text("\n".join(["#version: 0.2", *merges]) + "\n")
 
 
 def export(model, folder):

@@ -1,6 +1,6 @@
 //! Scaled dot-product attention over fused queries, keys and values.
 
-use super::matmul::{Tile, product};
+use super::matmul::{Ahead, Tile, product};
 use super::simd::{Isa, Kernel, Simd, dispatch};
 use rayon::prelude::*;
 use rten_simd::SimdOp;
@@ -180,6 +180,7 @@ impl Operands<'_> {
                         w.as_ptr(),
                         w_stride,
                         length,
+                        Ahead::nothing(),
                         &mut tile,
                     );
                 }
