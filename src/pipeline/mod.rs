@@ -87,6 +87,9 @@ pub fn run(job: Job, messages: &Messages) -> Result<Summary> {
     if job.labels.labels().len() == 1 {
         messages.warning("there is only one label: its probability is always 1");
     }
+    let files = hub::locate(&job.model.name, &job.model.hub)?;
+    // A download may be broken off at once; an output file that was begun is cleared away first.
+    interrupt::watch()?;
     let names = job.labels.names().into_iter().map(str::to_owned).collect();
     let top = job.judgement.top;
     let (mut report, mut done) = match &job.output {
@@ -96,7 +99,6 @@ pub fn run(job: Job, messages: &Messages) -> Result<Summary> {
         }
         OutputChoice::Resume(path) => Report::resume(path, names, top)?,
     };
-    let files = hub::locate(&job.model.name, &job.model.hub)?;
     let checkpoint = Checkpoint::open(&files, &job.model.device.open()?, job.model.precision)?;
     let pool = ThreadPoolBuilder::new().num_threads(job.threads.unwrap_or(0)).build();
     let pool = Arc::new(pool.context("cannot start threads")?);
@@ -105,7 +107,6 @@ pub fn run(job: Job, messages: &Messages) -> Result<Summary> {
 
     let transform = checkpoint.transform().clone();
     let stages = Stages { transform, keep_picture: job.show, cache: Arc::downgrade(&cache) };
-    interrupt::watch()?;
     let sources = job.inputs.sources()?.filter(move |source| !done.take(&source.name));
     let batches = Batches::start(sources, stages, pool.clone(), job.batch_size)?;
     let classifier = pool.install(|| classifier(&checkpoint, &job.labels, &cache, messages))?;
