@@ -15,6 +15,8 @@
 //! Shapes are written with these letters: `N` images, `P` prompts, `L` labels, `T` tokens (at most
 //! the context length, 77), `D` embedding width, `H` = `W` = image size.
 
+#![cfg_attr(not(test), warn(clippy::exit, clippy::print_stdout, clippy::unwrap_used))]
+
 pub mod cache;
 pub mod cli;
 pub mod input;

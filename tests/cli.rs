@@ -291,7 +291,7 @@ fn an_image_alone_has_the_numbers_it_has_in_a_batch() {
     let scores = |batch: &str, images: &[String]| {
         let images: Vec<_> = images.iter().map(String::as_str).collect();
         let output = classify(&[&["--json", "--batch-size", batch][..], &images].concat());
-        records_of(&output, 1)
+        records_of(&output, 0)
             .into_iter()
             .map(|r| (r["image"].to_string(), r["scores"].clone()))
             .collect::<Vec<_>>()

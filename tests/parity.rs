@@ -7,6 +7,7 @@ use candle_core::{Device, Tensor};
 use clipclass::model::clip::{TextTower, TextWeights, VisionTower, VisionWeights};
 use clipclass::model::config::ClipConfig;
 use clipclass::model::hub::{TokenizerFiles, WeightFiles};
+use clipclass::model::precision::Precision;
 use clipclass::model::tokenizer::Tokenizer;
 use clipclass::model::weights::Weights;
 use clipclass::pixels::Pixels;
@@ -213,14 +214,14 @@ fn assert_same_network(name: &str) {
     let weights = Weights::open(&WeightFiles::Safetensors(vec![file])).unwrap();
     let dim = config.projection_dim;
     let vision = VisionWeights::find(&weights, &config.vision, dim).unwrap();
-    let vision = VisionTower::load(&vision, &Device::Cpu).unwrap();
+    let vision = VisionTower::load(&vision, &Device::Cpu, Precision::F32).unwrap();
     let golden_file = "fixtures/golden/formula.safetensors";
     let images = rows_of(&vision.forward(&formula_images(&config)).unwrap());
     // 1e-5: torch's own f32 is 3e-7 off the exact values.
     assert_same_embeddings(&images, &rows(golden_file, &format!("{name}.image_embeddings")), 1e-5);
 
     let text = TextWeights::find(&weights, &config.text, dim).unwrap();
-    let text = TextTower::load(&text, &Device::Cpu).unwrap();
+    let text = TextTower::load(&text, &Device::Cpu, Precision::F32).unwrap();
     let ids: Vec<Vec<u32>> = serde_json::from_value(network["token_ids"].clone()).unwrap();
     let golden = rows(golden_file, &format!("{name}.text_embeddings"));
     let together = rows_of(&text.forward(&ids.iter().map(Vec::as_slice).collect::<Vec<_>>()).unwrap());
@@ -263,8 +264,11 @@ fn the_fixture_model_has_the_embedding_of_torch_for_the_same_pixels() -> Result<
     let tower = VisionWeights::find(&weights, &config.vision, config.projection_dim)?;
     let size = config.vision.image_size;
     let values = rows(TINY, "pixels").concat();
-    let tree =
-        VisionTower::load(&tower, &Device::Cpu)?.forward(&[Pixels { height: size, width: size, values }])?;
+    let tree = VisionTower::load(&tower, &Device::Cpu, Precision::F32)?.forward(&[Pixels {
+        height: size,
+        width: size,
+        values,
+    }])?;
     let images = json("fixtures/golden/tiny-clip.json");
     let images = images["images"].as_array().unwrap();
     let place = images.iter().position(|image| image["image"] == "tree.jpg").unwrap();
@@ -280,8 +284,12 @@ fn assert_same_probabilities(kind: &str) {
         golden["images"].as_array().unwrap().iter().map(|i| i["image"].as_str().unwrap()).collect();
     let mut command = Command::new(assert_cmd::cargo::cargo_bin!("clipclass"));
     command.args(["--json", "--no-cache", "--model", MODEL]);
-    strings(&golden["labels"]).iter().for_each(|label| drop(command.args(["--labels", label])));
-    strings(&golden[kind]).iter().for_each(|template| drop(command.args(["--template", template])));
+    for label in strings(&golden["labels"]) {
+        command.args(["--labels", &label]);
+    }
+    for template in strings(&golden[kind]) {
+        command.args(["--template", &template]);
+    }
     command.args(images.iter().map(|image| format!("fixtures/images/{image}")));
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -294,16 +302,16 @@ fn assert_same_probabilities(kind: &str) {
     for (((image, record), cosines), probabilities) in
         images.iter().zip(&records).zip(&cosines).zip(&probabilities)
     {
-        // Lossy files depend on the rounding of a decoder, which is not the network's.
-        let lossy = image.ends_with(".jpg") && !image.starts_with("png") || *image == "dog.webp";
-        let cosine_bound = if lossy { 1e-3 } else { 1e-5 };
+        // libjpeg rounds the upsampling of colours up and down by turns, zune-jpeg up: a level here and there.
+        let jpeg = image.ends_with(".jpg") && *image != "png-named.jpg";
+        let (cosine_bound, probability_bound) = if jpeg { (3e-4, 2e-3) } else { (1e-6, 1e-5) };
         for ((score, cosine), probability) in
             record["scores"].as_array().unwrap().iter().zip(cosines).zip(probabilities)
         {
             let off = |field: &str, golden: f32| (score[field].as_f64().unwrap() - f64::from(golden)).abs();
             assert!(off("cosine", *cosine) <= cosine_bound, "{image}: {score} but cosine {cosine}");
             assert!(
-                off("probability", *probability) <= 1e-3,
+                off("probability", *probability) <= probability_bound,
                 "{image}: {score} but probability {probability}"
             );
         }

@@ -1,11 +1,12 @@
 //! Linear layers: the one place that knows how a product with weights is best done on a device.
 //!
-//! On a CPU the weights stay as they lie in the mapped file, see [`kernels::matmul`]; on a GPU
-//! they are candle tensors there.
+//! On a CPU the weights stay as they lie in the mapped file, see [`kernels::matmul`], or are
+//! quantised, see [`Int8Matrix`]; on a GPU they are candle tensors there.
 
-use super::kernels::{self, Target, Weight};
+use super::kernels::{self, Int8Matrix, Target, Weight};
+use super::precision::Precision;
 use super::weights::{Values, View, Weights};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use candle_core::{CpuStorage, CustomOp1, Device, InplaceOp2, Layout, Shape, Tensor};
 
 /// The tensors of one matrix: `[outputs, inputs]`, and a bias where there is one.
@@ -37,25 +38,43 @@ pub struct Linear {
 
 enum Place {
     Host(Vec<HostMatrix>),
+    Int8(Int8Matrix),
     Device { weight: Tensor, bias: Option<Tensor> },
 }
 
 struct HostMatrix {
     values: Values,
     bias: Option<Values>,
+    inputs: usize,
+}
+
+impl HostMatrix {
+    fn weight(&self) -> Weight<'_> {
+        Weight { values: &self.values, bias: self.bias.as_deref(), inputs: self.inputs }
+    }
 }
 
 impl Linear {
     /// Loads the matrices; their outputs follow one another.
-    pub fn load(matrices: &[&LinearWeights], device: &Device) -> Result<Self> {
+    ///
+    /// *Errors* when a file cannot be read, or a row is too long for `precision`.
+    pub fn load(matrices: &[&LinearWeights], device: &Device, precision: Precision) -> Result<Self> {
         let inputs = matrices[0].weight.shape()[1..].iter().product();
         let outputs = matrices.iter().map(|m| m.weight.shape()[0]).sum();
         let place = if device.is_cpu() {
             let host = |m: &&LinearWeights| {
                 let bias = m.bias.as_ref().map(View::values).transpose()?;
-                Ok(HostMatrix { values: m.weight.values()?, bias })
+                Ok(HostMatrix { values: m.weight.values()?, bias, inputs })
             };
-            Place::Host(matrices.iter().map(host).collect::<Result<_>>()?)
+            let matrices = matrices.iter().map(host).collect::<Result<Vec<_>>>()?;
+            match precision {
+                Precision::F32 => Place::Host(matrices),
+                Precision::Int8 => {
+                    let weights: Vec<_> = matrices.iter().map(HostMatrix::weight).collect();
+                    let matrix = Int8Matrix::quantize(&weights);
+                    Place::Int8(matrix.with_context(|| format!("rows of {inputs} are too long for int8"))?)
+                }
+            }
         } else {
             let weights = matrices.iter().map(|m| m.weight.tensor(device)).collect::<Result<Vec<_>>>()?;
             let weight = Tensor::cat(&weights, 0)?.reshape((outputs, inputs))?.t()?.contiguous()?;
@@ -70,7 +89,7 @@ impl Linear {
     /// *Shape* `x [R, inputs] → [R, outputs]`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match &self.place {
-            Place::Host(_) => Ok(x.apply_op1_no_bwd(self)?),
+            Place::Host(_) | Place::Int8(_) => Ok(x.apply_op1_no_bwd(self)?),
             Place::Device { weight, bias } => {
                 let y = x.matmul(weight)?;
                 Ok(match bias {
@@ -86,7 +105,7 @@ impl Linear {
     /// *Shape* `x [R, inputs]`, `sum [R, outputs] → [R, outputs]`.
     pub fn add_to(&self, sum: Tensor, x: &Tensor) -> Result<Tensor> {
         match &self.place {
-            Place::Host(_) => {
+            Place::Host(_) | Place::Int8(_) => {
                 sum.inplace_op2(x, self)?;
                 Ok(sum)
             }
@@ -95,12 +114,14 @@ impl Linear {
     }
 
     fn multiply(&self, x: &[f32], y: &mut [f32], target: Target) {
-        let Place::Host(matrices) = &self.place else { unreachable!("called for host matrices") };
-        let weights: Vec<_> = matrices
-            .iter()
-            .map(|m| Weight { values: &m.values, bias: m.bias.as_deref(), inputs: self.inputs })
-            .collect();
-        kernels::matmul(x, &weights, y, target);
+        match &self.place {
+            Place::Host(matrices) => {
+                let weights: Vec<_> = matrices.iter().map(HostMatrix::weight).collect();
+                kernels::matmul(x, &weights, y, target);
+            }
+            Place::Int8(matrix) => kernels::matmul_int8(x, matrix, y, target),
+            Place::Device { .. } => unreachable!("candle calls this on a CPU"),
+        }
     }
 }
 

@@ -16,6 +16,7 @@ pub mod hub;
 pub mod kernels;
 pub mod linear;
 pub mod norm;
+pub mod precision;
 pub mod tokenizer;
 pub mod weights;
 
@@ -25,6 +26,7 @@ use candle_core::{Device, Tensor};
 use clip::{TextTower, TextWeights, VisionTower, VisionWeights};
 use config::{ClipConfig, read_transform};
 use hub::ModelFiles;
+use precision::Precision;
 use std::slice::ChunksExact;
 use tokenizer::Tokenizer;
 use weights::Weights;
@@ -41,14 +43,17 @@ pub struct Checkpoint {
     text: TextWeights,
     vision: VisionWeights,
     device: Device,
+    precision: Precision,
 }
 
 impl Checkpoint {
     /// Reads the configuration and finds every tensor the network needs.
     ///
     /// *Errors* when the configuration asks for what clipclass does not know, or a tensor is
-    /// missing or has another shape than the configuration says.
-    pub fn open(files: &ModelFiles, device: &Device) -> Result<Self> {
+    /// missing or has another shape than the configuration says, or the device does not compute
+    /// in that precision.
+    pub fn open(files: &ModelFiles, device: &Device, precision: Precision) -> Result<Self> {
+        precision.check(device)?;
         let config = ClipConfig::read(&files.config)?;
         let transform = read_transform(files.preprocessor.as_deref(), config.vision.image_size)?;
         let weights = Weights::open(&files.weights)?;
@@ -61,6 +66,7 @@ impl Checkpoint {
             transform,
             logit_scale,
             device: device.clone(),
+            precision,
         })
     }
 
@@ -83,13 +89,15 @@ impl Checkpoint {
     pub fn text_encoder(&self) -> Result<TextEncoder> {
         Ok(TextEncoder {
             tokenizer: Tokenizer::read(&self.files.tokenizer, self.config.text.max_position_embeddings)?,
-            tower: TextTower::load(&self.text, &self.device).context("cannot load the text tower")?,
+            tower: TextTower::load(&self.text, &self.device, self.precision)
+                .context("cannot load the text tower")?,
         })
     }
 
     /// Loads the vision tower.
     pub fn image_encoder(&self) -> Result<ImageEncoder> {
-        let tower = VisionTower::load(&self.vision, &self.device).context("cannot load the vision tower")?;
+        let tower = VisionTower::load(&self.vision, &self.device, self.precision)
+            .context("cannot load the vision tower")?;
         Ok(ImageEncoder { tower })
     }
 }

@@ -15,6 +15,7 @@ pub struct Interrupted;
 
 /// Lets Ctrl-C ask for an end from now on. The second time it ends the process, which may be stuck
 /// in a pipe that nobody reads.
+#[expect(clippy::exit, reason = "main cannot end a thread that a pipe holds")]
 pub(super) fn watch() -> Result<()> {
     let handler = || {
         if REQUESTED.swap(true, Ordering::Relaxed) {

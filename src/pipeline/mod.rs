@@ -20,6 +20,7 @@ use crate::input::Inputs;
 use crate::labels::{Label, LabelSet};
 use crate::model::device::DeviceChoice;
 use crate::model::hub::{self, HubOptions, ModelFiles};
+use crate::model::precision::Precision;
 use crate::model::{Checkpoint, Embeddings, ImageEncoder};
 use crate::pixels::Pixels;
 use crate::report::{Done, Failure, Format, Messages, Record, Report};
@@ -67,6 +68,7 @@ pub struct ModelChoice {
     pub name: String,
     pub hub: HubOptions,
     pub device: DeviceChoice,
+    pub precision: Precision,
 }
 
 /// How a run ended.
@@ -95,7 +97,7 @@ pub fn run(job: Job, messages: &Messages) -> Result<Summary> {
         OutputChoice::Resume(path) => Report::resume(path, names, top)?,
     };
     let files = hub::locate(&job.model.name, &job.model.hub)?;
-    let checkpoint = Checkpoint::open(&files, &job.model.device.open()?)?;
+    let checkpoint = Checkpoint::open(&files, &job.model.device.open()?, job.model.precision)?;
     let pool = ThreadPoolBuilder::new().num_threads(job.threads.unwrap_or(0)).build();
     let pool = Arc::new(pool.context("cannot start threads")?);
 
@@ -133,7 +135,7 @@ pub fn run(job: Job, messages: &Messages) -> Result<Summary> {
 /// Opens what earlier runs kept of this model, unless the user wants none of it.
 fn open_cache(job: &Job, files: &ModelFiles, checkpoint: &Checkpoint, messages: &Messages) -> Cache {
     let Some(folder) = &job.cache else { return Cache::off() };
-    let settings = format!("{} {:?}", job.model.device, checkpoint.transform());
+    let settings = format!("{} {} {:?}", job.model.device, job.model.precision, checkpoint.transform());
     let paths = files.paths();
     let model = ModelKey { name: &files.name, files: &paths, settings: &settings, dim: checkpoint.dim() };
     let messages = messages.clone();

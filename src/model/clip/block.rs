@@ -6,6 +6,7 @@ use crate::model::config::TowerConfig;
 use crate::model::kernels::Heads;
 use crate::model::linear::{Linear, LinearWeights};
 use crate::model::norm::{LayerNorm, LayerNormWeights};
+use crate::model::precision::Precision;
 use crate::model::weights::Weights;
 use anyhow::Result;
 use candle_core::{Device, Tensor};
@@ -38,8 +39,8 @@ pub struct Encoder {
 
 impl Encoder {
     /// Loads the blocks.
-    pub fn load(weights: &EncoderWeights, device: &Device) -> Result<Self> {
-        let blocks = weights.blocks.iter().map(|block| Block::load(block, device));
+    pub fn load(weights: &EncoderWeights, device: &Device, precision: Precision) -> Result<Self> {
+        let blocks = weights.blocks.iter().map(|block| Block::load(block, device, precision));
         Ok(Self {
             blocks: blocks.collect::<Result<_>>()?,
             heads: weights.heads,
@@ -105,14 +106,15 @@ struct Block {
 }
 
 impl Block {
-    fn load(weights: &BlockWeights, device: &Device) -> Result<Self> {
+    fn load(weights: &BlockWeights, device: &Device, precision: Precision) -> Result<Self> {
+        let linear = |matrices: &[&LinearWeights]| Linear::load(matrices, device, precision);
         Ok(Self {
             layer_norm1: LayerNorm::load(&weights.layer_norm1, device)?,
-            qkv_proj: Linear::load(&[&weights.q_proj, &weights.k_proj, &weights.v_proj], device)?,
-            out_proj: Linear::load(&[&weights.out_proj], device)?,
+            qkv_proj: linear(&[&weights.q_proj, &weights.k_proj, &weights.v_proj])?,
+            out_proj: linear(&[&weights.out_proj])?,
             layer_norm2: LayerNorm::load(&weights.layer_norm2, device)?,
-            fc1: Linear::load(&[&weights.fc1], device)?,
-            fc2: Linear::load(&[&weights.fc2], device)?,
+            fc1: linear(&[&weights.fc1])?,
+            fc2: linear(&[&weights.fc2])?,
         })
     }
 

@@ -5,6 +5,7 @@ use super::unit_length;
 use crate::model::config::TextConfig;
 use crate::model::linear::{Linear, LinearWeights};
 use crate::model::norm::{LayerNorm, LayerNormWeights};
+use crate::model::precision::Precision;
 use crate::model::weights::{Rows, Values, View, Weights};
 use anyhow::{Result, ensure};
 use candle_core::{Device, Tensor};
@@ -60,16 +61,16 @@ pub struct TextTower {
 
 impl TextTower {
     /// Loads the weights.
-    pub fn load(weights: &TextWeights, device: &Device) -> Result<Self> {
+    pub fn load(weights: &TextWeights, device: &Device, precision: Precision) -> Result<Self> {
         let shape = weights.token_embedding.shape();
         Ok(Self {
             vocabulary: shape[0],
             width: shape[1],
             token_embedding: weights.token_embedding.clone().into_rows()?,
             position_embedding: weights.position_embedding.values()?,
-            encoder: Encoder::load(&weights.encoder, device)?,
+            encoder: Encoder::load(&weights.encoder, device, precision)?,
             final_layer_norm: LayerNorm::load(&weights.final_layer_norm, device)?,
-            text_projection: Linear::load(&[&weights.text_projection], device)?,
+            text_projection: Linear::load(&[&weights.text_projection], device, Precision::F32)?,
             device: device.clone(),
         })
     }

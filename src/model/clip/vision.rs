@@ -5,6 +5,7 @@ use super::unit_length;
 use crate::model::config::VisionConfig;
 use crate::model::linear::{Linear, LinearWeights};
 use crate::model::norm::{LayerNorm, LayerNormWeights};
+use crate::model::precision::Precision;
 use crate::model::weights::{Values, View, Weights};
 use crate::pixels::Pixels;
 use anyhow::{Result, ensure};
@@ -79,15 +80,15 @@ pub struct VisionTower {
 
 impl VisionTower {
     /// Loads the weights.
-    pub fn load(weights: &VisionWeights, device: &Device) -> Result<Self> {
+    pub fn load(weights: &VisionWeights, device: &Device, precision: Precision) -> Result<Self> {
         Ok(Self {
             class_embedding: weights.class_embedding.values()?,
-            patch_embedding: Linear::load(&[&weights.patch_embedding], device)?,
+            patch_embedding: Linear::load(&[&weights.patch_embedding], device, precision)?,
             position_embedding: weights.position_embedding.values()?,
             pre_layernorm: LayerNorm::load(&weights.pre_layernorm, device)?,
-            encoder: Encoder::load(&weights.encoder, device)?,
+            encoder: Encoder::load(&weights.encoder, device, precision)?,
             post_layernorm: LayerNorm::load(&weights.post_layernorm, device)?,
-            visual_projection: Linear::load(&[&weights.visual_projection], device)?,
+            visual_projection: Linear::load(&[&weights.visual_projection], device, Precision::F32)?,
             image_size: weights.image_size,
             patch_size: weights.patch_size,
             device: device.clone(),

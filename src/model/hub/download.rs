@@ -56,9 +56,11 @@ pub enum FetchError {
         if *.token { "the access token (HF_TOKEN) does not open it" } else { "an access token goes into HF_TOKEN" }
     )]
     NoAccess { status: StatusCode, token: bool },
-    #[error("the server answers {0}; HF_ENDPOINT can name a mirror, --model a local folder")]
+    #[error("the server answers {0}; HF_ENDPOINT can name a mirror, --model DIR a folder with the files")]
     Status(StatusCode),
-    #[error("cannot reach {host}: {cause}; HF_ENDPOINT can name a mirror, --model a local folder")]
+    #[error(
+        "cannot reach {host}: {cause}; HF_ENDPOINT can name a mirror, --model DIR a folder with the files"
+    )]
     Unreachable { host: String, cause: ureq::Error },
     #[error(
         "no secure connection to {host}: {cause}; if your network has its own certificates, \

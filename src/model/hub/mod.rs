@@ -335,3 +335,114 @@ impl Repository<'_> {
         Ok(found)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tempfile::TempDir;
+
+    fn folder(files: &[(&str, &str)]) -> TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, content) in files {
+            fs::write(folder.path().join(name), content).unwrap();
+        }
+        folder
+    }
+
+    fn located(folder: &TempDir) -> Result<ModelFiles> {
+        locate(folder.path().to_str().unwrap(), &HubOptions::default())
+    }
+
+    /// Why the folder is refused, which is named.
+    fn refused(folder: &TempDir) -> String {
+        let message = format!("{:#}", located(folder).unwrap_err());
+        assert!(message.contains(folder.path().to_str().unwrap()), "{message}");
+        message
+    }
+
+    #[test]
+    fn a_folder_gives_the_files_that_load_best() {
+        let all = [CONFIG, PREPROCESSOR, TOKENIZER, VOCAB, MERGES, SAFETENSORS, SAFETENSORS_INDEX, PICKLE];
+        let folder = folder(&all.map(|name| (name, "{}")));
+        let path = |name| folder.path().join(name);
+        let files = located(&folder).unwrap();
+        assert_eq!(files.config, path(CONFIG));
+        assert_eq!(files.preprocessor, Some(path(PREPROCESSOR)));
+        assert_eq!(files.tokenizer, TokenizerFiles::Json(path(TOKENIZER)));
+        assert_eq!(files.weights, WeightFiles::Safetensors(vec![path(SAFETENSORS)]));
+    }
+
+    #[test]
+    fn a_folder_may_have_a_pickle_and_an_old_tokenizer_only() {
+        let folder = folder(&[CONFIG, VOCAB, MERGES, PICKLE].map(|name| (name, "{}")));
+        let path = |name| folder.path().join(name);
+        let files = located(&folder).unwrap();
+        assert_eq!(files.preprocessor, None);
+        assert_eq!(files.tokenizer, TokenizerFiles::Bpe { vocab: path(VOCAB), merges: path(MERGES) });
+        assert_eq!(files.weights, WeightFiles::Pickle(path(PICKLE)));
+    }
+
+    #[test]
+    fn shards_are_each_given_once_and_must_be_there() {
+        let index = r#"{"weight_map": {"x": "b.safetensors", "y": "a.safetensors", "z": "b.safetensors"}}"#;
+        let files = [(CONFIG, "{}"), (TOKENIZER, "{}"), (SAFETENSORS_INDEX, index), ("b.safetensors", "")];
+        let folder = folder(&files);
+        assert!(refused(&folder).contains("names a.safetensors, which is missing"));
+        let [a, b] = ["a.safetensors", "b.safetensors"].map(|name| folder.path().join(name));
+        fs::write(&a, "").unwrap();
+        assert_eq!(located(&folder).unwrap().weights, WeightFiles::Safetensors(vec![a, b]));
+    }
+
+    #[test]
+    fn a_shard_may_not_be_outside_the_folder() {
+        for name in ["../a.safetensors", "/a.safetensors", "..", "", "a\\\\b"] {
+            let index = format!(r#"{{"weight_map": {{"x": "{name}"}}}}"#);
+            let folder = folder(&[(CONFIG, "{}"), (TOKENIZER, "{}"), (SAFETENSORS_INDEX, &index)]);
+            assert!(refused(&folder).contains("not the name of a file beside it"), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_a_folder_lacks_is_named() {
+        assert!(refused(&folder(&[])).contains("no config.json"));
+        assert!(
+            refused(&folder(&[(CONFIG, ""), (VOCAB, "")])).contains("nor both vocab.json and merges.txt")
+        );
+        assert!(refused(&folder(&[(CONFIG, ""), (TOKENIZER, "")])).contains("no model.safetensors"));
+    }
+
+    #[test]
+    fn a_file_or_a_revision_of_a_folder_is_refused() {
+        let folder = folder(&[(SAFETENSORS, "")]);
+        let file = folder.path().join(SAFETENSORS);
+        let message = locate(file.to_str().unwrap(), &HubOptions::default()).unwrap_err();
+        assert!(format!("{message:#}").contains("it is a file; name the folder"), "{message:#}");
+        let options = HubOptions { revision: Some("main".into()), ..Default::default() };
+        let message = locate(folder.path().to_str().unwrap(), &options).unwrap_err();
+        assert!(message.to_string().contains("--revision"), "{message}");
+    }
+
+    #[test]
+    fn a_repository_has_an_owner_and_a_name() {
+        for id in ["openai/clip-vit-base-patch32", "laion/CLIP-ViT-B-32-laion2B-s34B-b79K", "_a/b_", "a/1.0"]
+        {
+            assert!(is_repository_id(id), "{id}");
+        }
+        for id in
+            ["clip", "a/b/c", "/b", "a/", "a/b.git", "a/b..c", "a/b--c", "a/-b", "a/b.", "a/ b", "a/ä", ""]
+        {
+            assert!(!is_repository_id(id), "{id}");
+        }
+    }
+
+    #[test]
+    fn a_revision_is_what_git_can_call_one() {
+        for revision in ["main", "refs/pr/15", "v1.0", "3d74acf9a28c67741b2f4f2ea7635f0aaf6f0268"] {
+            assert!(is_revision(revision), "{revision}");
+        }
+        for revision in ["", "/main", "main/", "a//b", "../main", "a/../b", "a\\b", "a b", ".a", "a:b", "a\n"]
+        {
+            assert!(!is_revision(revision), "{revision:?}");
+        }
+    }
+}

@@ -16,7 +16,7 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
     type F32: Copy;
     /// Elements of a vector.
     const LANES: usize;
-    /// Rows of the tile that [`matmul`](super::matmul) keeps in registers beside four columns.
+    /// Rows of the tile that [`matmul`](super::matmul) keeps in registers beside three vectors of columns.
     const TILE_ROWS: usize;
 
     /// All lanes equal to `x`.
@@ -29,6 +29,11 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
     unsafe fn add(x: Self::F32, y: Self::F32) -> Self::F32;
     /// `x * y + z`, fused where the machine has it.
     unsafe fn mul_add(x: Self::F32, y: Self::F32, z: Self::F32) -> Self::F32;
+    /// Four elements from `k` of each of the first `LANES` rows, turned around: `to`, `to + stride`,
+    /// … get a vector each with one element of every row.
+    unsafe fn transpose4(rows: &[*const f32; 16], k: usize, to: *mut f32, stride: usize);
+    /// Asks for the line of memory at `at`, which may be any address.
+    fn prefetch(_at: *const f32) {}
     /// The sums over the lanes of four vectors.
     unsafe fn sum4(x: [Self::F32; 4]) -> [f32; 4];
 
@@ -123,7 +128,7 @@ pub struct Portable;
 unsafe impl Simd for Portable {
     type F32 = [f32; 8];
     const LANES: usize = 8;
-    const TILE_ROWS: usize = 2;
+    const TILE_ROWS: usize = 4;
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> Self::F32 {
@@ -148,6 +153,14 @@ unsafe impl Simd for Portable {
             std::array::from_fn(|i| x[i].mul_add(y[i], z[i]))
         } else {
             std::array::from_fn(|i| x[i] * y[i] + z[i])
+        }
+    }
+    #[inline(always)]
+    unsafe fn transpose4(rows: &[*const f32; 16], k: usize, to: *mut f32, stride: usize) {
+        for i in 0..4 {
+            for (n, row) in rows.iter().take(8).enumerate() {
+                unsafe { *to.add(i * stride + n) = *row.add(k + i) };
+            }
         }
     }
     #[inline(always)]
@@ -178,7 +191,7 @@ mod x86 {
     unsafe impl Simd for Avx512 {
         type F32 = __m512;
         const LANES: usize = 16;
-        const TILE_ROWS: usize = 6;
+        const TILE_ROWS: usize = 8;
 
         #[inline(always)]
         unsafe fn splat(x: f32) -> __m512 {
@@ -201,6 +214,31 @@ mod x86 {
             unsafe { _mm512_fmadd_ps(x, y, z) }
         }
         #[inline(always)]
+        unsafe fn transpose4(rows: &[*const f32; 16], k: usize, to: *mut f32, stride: usize) {
+            unsafe {
+                // Quarter q of vector i is of row 4q + i, so what is left is to transpose within quarters.
+                let gather = |i: usize| {
+                    let quarter = |q: usize| _mm_loadu_ps(rows[4 * q + i].add(k));
+                    let v = _mm512_castps128_ps512(quarter(0));
+                    let v = _mm512_insertf32x4::<1>(v, quarter(1));
+                    let v = _mm512_insertf32x4::<2>(v, quarter(2));
+                    _mm512_insertf32x4::<3>(v, quarter(3))
+                };
+                let v = [gather(0), gather(1), gather(2), gather(3)];
+                let (low01, high01) = (_mm512_unpacklo_ps(v[0], v[1]), _mm512_unpackhi_ps(v[0], v[1]));
+                let (low23, high23) = (_mm512_unpacklo_ps(v[2], v[3]), _mm512_unpackhi_ps(v[2], v[3]));
+                _mm512_storeu_ps(to, _mm512_shuffle_ps::<0x44>(low01, low23));
+                _mm512_storeu_ps(to.add(stride), _mm512_shuffle_ps::<0xee>(low01, low23));
+                _mm512_storeu_ps(to.add(2 * stride), _mm512_shuffle_ps::<0x44>(high01, high23));
+                _mm512_storeu_ps(to.add(3 * stride), _mm512_shuffle_ps::<0xee>(high01, high23));
+            }
+        }
+        #[inline(always)]
+        fn prefetch(at: *const f32) {
+            // SAFETY: a prefetch does not fault.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
+        }
+        #[inline(always)]
         unsafe fn sum4(x: [__m512; 4]) -> [f32; 4] {
             unsafe {
                 let halves =
@@ -217,7 +255,7 @@ mod x86 {
     unsafe impl Simd for Avx2 {
         type F32 = __m256;
         const LANES: usize = 8;
-        const TILE_ROWS: usize = 3;
+        const TILE_ROWS: usize = 4;
 
         #[inline(always)]
         unsafe fn splat(x: f32) -> __m256 {
@@ -238,6 +276,28 @@ mod x86 {
         #[inline(always)]
         unsafe fn mul_add(x: __m256, y: __m256, z: __m256) -> __m256 {
             unsafe { _mm256_fmadd_ps(x, y, z) }
+        }
+        #[inline(always)]
+        unsafe fn transpose4(rows: &[*const f32; 16], k: usize, to: *mut f32, stride: usize) {
+            unsafe {
+                // Half h of vector i is of row 4h + i, so what is left is to transpose within halves.
+                let gather = |i: usize| {
+                    let half = |h: usize| _mm_loadu_ps(rows[4 * h + i].add(k));
+                    _mm256_insertf128_ps::<1>(_mm256_castps128_ps256(half(0)), half(1))
+                };
+                let v = [gather(0), gather(1), gather(2), gather(3)];
+                let (low01, high01) = (_mm256_unpacklo_ps(v[0], v[1]), _mm256_unpackhi_ps(v[0], v[1]));
+                let (low23, high23) = (_mm256_unpacklo_ps(v[2], v[3]), _mm256_unpackhi_ps(v[2], v[3]));
+                _mm256_storeu_ps(to, _mm256_shuffle_ps::<0x44>(low01, low23));
+                _mm256_storeu_ps(to.add(stride), _mm256_shuffle_ps::<0xee>(low01, low23));
+                _mm256_storeu_ps(to.add(2 * stride), _mm256_shuffle_ps::<0x44>(high01, high23));
+                _mm256_storeu_ps(to.add(3 * stride), _mm256_shuffle_ps::<0xee>(high01, high23));
+            }
+        }
+        #[inline(always)]
+        fn prefetch(at: *const f32) {
+            // SAFETY: a prefetch does not fault.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
         }
         #[inline(always)]
         unsafe fn sum4(x: [__m256; 4]) -> [f32; 4] {

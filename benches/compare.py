@@ -1,0 +1,482 @@
+#!/usr/bin/env python3
+"""Measures clipclass against its peers, side by side on this machine, and prints the README's table.
+
+    python3 benches/compare.py --folder target/compare              # set up once, then every row
+    python3 benches/compare.py --folder target/compare --rows vision-f32,text
+
+The folder gets a virtual environment with `requirements.txt`, a ViT-B/32 of random weights, its
+ONNX export and some photos: about 6 GB. `--here` uses the Python that runs this script instead.
+
+Every side is a process of its own that loads once and then answers requests; the sides take turns,
+each with a warm-up, a median of several runs and a pause in which the other side's threads fall
+asleep, so that a machine whose speed drifts is equally unfair to all. Compare ratios, not milliseconds.
+"""
+
+import argparse
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve()
+LABELS = ["a cat", "a dog", "a car", "a tree", "a person"]
+# Seconds until the threads of the side before have stopped spinning.
+PAUSE = 0.4
+
+
+# ---- set-up -------------------------------------------------------------------------------------
+
+
+def set_up(folder):
+    """Makes whatever of the folder is missing."""
+    model = folder / "model"
+    if not (model / "merges.txt").exists():
+        make_model(model)
+    if not (folder / "text.onnx").exists():
+        export(model, folder)
+    if not (folder / "photos" / "12mpx.jpg").exists():
+        make_photos(folder / "photos")
+    if not (folder / "labels.json").exists():
+        make_labels(model, folder / "labels.json")
+
+
+def make_model(model):
+    """ViT-B/32 with random weights, and the real vocabulary as open_clip carries it."""
+    import gzip
+
+    import open_clip
+    import torch
+    from transformers import CLIPConfig, CLIPModel
+
+    torch.manual_seed(0)
+    CLIPModel(CLIPConfig()).save_pretrained(model)
+    packed = Path(open_clip.__file__).with_name("bpe_simple_vocab_16e6.txt.gz")
+    lines = gzip.decompress(packed.read_bytes()).decode().split("\n")
+    merges = lines[1 : 49152 - 256 - 2 + 1]
+    byte_words = list(open_clip.tokenizer.bytes_to_unicode().values())
+    words = byte_words + [word + "</w>" for word in byte_words]
+    words += ["".join(merge.split()) for merge in merges]
+    words += ["<|startoftext|>", "<|endoftext|>"]
+    (model / "vocab.json").write_text(json.dumps({word: i for i, word in enumerate(words)}))
+    (model / "merges.txt").write_text("\n".join([lines[0], *merges]) + "\n")
+
+
+def export(model, folder):
+    """Both towers as ONNX, and as ONNX with weights quantised for dynamic int8."""
+    import torch
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+    from transformers import CLIPModel
+
+    clip = CLIPModel.from_pretrained(model, attn_implementation="eager").eval()
+
+    class Vision(torch.nn.Module):
+        def forward(self, pixel_values):
+            return clip.visual_projection(clip.vision_model(pixel_values).pooler_output)
+
+    class Text(torch.nn.Module):
+        def forward(self, input_ids):
+            return clip.text_projection(clip.text_model(input_ids).pooler_output)
+
+    inputs = {
+        "vision": (Vision(), torch.zeros(2, 3, 224, 224), "pixel_values", {0: "n"}),
+        "text": (Text(), torch.full((2, 9), 49407), "input_ids", {0: "n", 1: "t"}),
+    }
+    for name, (tower, example, argument, dynamic) in inputs.items():
+        path = folder / f"{name}.onnx"
+        tower.model = clip
+        torch.onnx.export(
+            tower, (example,), str(path), input_names=[argument], output_names=["embedding"],
+            dynamic_axes={argument: dynamic}, dynamo=False, opset_version=17,
+        )  # fmt: skip
+        # Only matrix products: a quantised convolution is slower than the one it replaces.
+        quantize_dynamic(
+            path, folder / f"{name}.int8.onnx", weight_type=QuantType.QInt8, op_types_to_quantize=["MatMul", "Gemm"],
+            per_channel=True,
+        )  # fmt: skip
+
+
+def make_photos(photos):
+    """JPEGs with the spectrum of photographs: noise summed over scales."""
+    import numpy
+    from PIL import Image
+
+    photos.mkdir(parents=True, exist_ok=True)
+    rng = numpy.random.default_rng(0)
+
+    def draw(path, width, height):
+        sum_ = numpy.zeros((height, width, 3), numpy.float32)
+        side = 2
+        while side < max(width, height):
+            noise = Image.fromarray(rng.integers(0, 256, (side, side, 3), numpy.uint8))
+            sum_ += numpy.asarray(noise.resize((width, height), Image.BICUBIC), numpy.float32) / side**0.7
+            side *= 2
+        sum_ = (sum_ - sum_.min()) / (sum_.max() - sum_.min()) * 255
+        Image.fromarray(sum_.astype(numpy.uint8)).save(path, quality=90)
+
+    for i in range(96):
+        draw(photos / f"{i:02}.jpg", 500, 375)
+    draw(photos / "12mpx.jpg", 4000, 3000)
+
+
+def make_labels(model, path):
+    """1,000 labels of one to three words."""
+    vocabulary = json.loads((model / "vocab.json").read_text())
+    words = [w[:-4] for w in vocabulary if w.endswith("</w>") and w[:-4].isascii() and w[:-4].isalpha() and len(w) > 7]
+    pick = random.Random(0)
+    labels = ["a photo of a " + " ".join(pick.sample(words, pick.choice([1, 1, 2, 3]))) for _ in range(1000)]
+    path.write_text(json.dumps(labels))
+
+
+# ---- the peers, each in a process of its own ----------------------------------------------------
+
+
+def tokenizer(model, pad):
+    """CLIP's tokenizer as its users build it; `pad` is a length or None for the longest."""
+    from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
+
+    word = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+    bpe = models.BPE.from_file(str(model / "vocab.json"), str(model / "merges.txt"), end_of_word_suffix="</w>")
+    made = Tokenizer(bpe)
+    made.normalizer = normalizers.Sequence(
+        [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
+    )
+    made.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(Regex(word), "removed", invert=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    made.add_special_tokens([AddedToken("<|startoftext|>"), AddedToken("<|endoftext|>")])
+    made.post_processor = processors.RobertaProcessing(
+        sep=("<|endoftext|>", 49407), cls=("<|startoftext|>", 49406), trim_offsets=False, add_prefix_space=False
+    )
+    made.enable_truncation(77)
+    made.enable_padding(pad_id=49407, pad_token="<|endoftext|>", length=pad)
+    return made
+
+
+def torch_side(folder, threads, _):
+    import torch
+    from transformers import CLIPModel
+
+    torch.set_num_threads(threads)
+    clip = CLIPModel.from_pretrained(folder / "model").eval()
+
+    def vision(pixels):
+        with torch.inference_mode():
+            return clip.visual_projection(clip.vision_model(torch.from_numpy(pixels)).pooler_output).numpy()
+
+    def text(ids):
+        with torch.inference_mode():
+            return clip.text_projection(clip.text_model(torch.from_numpy(ids)).pooler_output).numpy()
+
+    return vision, text
+
+
+def onnxruntime_side(folder, threads, precision):
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    kind = ".int8" if precision == "int8" else ""
+    return [
+        lambda x, s=onnxruntime.InferenceSession(folder / f"{tower}{kind}.onnx", options), n=name: s.run(None, {n: x})[0]
+        for tower, name in [("vision", "pixel_values"), ("text", "input_ids")]
+    ]
+
+
+def openvino_side(folder, threads, precision):
+    import openvino
+
+    core = openvino.Core()
+    settings = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
+    towers = [core.compile_model(folder / f"{tower}.onnx", "CPU", settings) for tower in ["vision", "text"]]
+    return [lambda x, t=tower: t([x])[0] for tower in towers]
+
+
+SIDES = {
+    "PyTorch f32": (torch_side, None),
+    "ONNX Runtime f32": (onnxruntime_side, "f32"),
+    "ONNX Runtime int8": (onnxruntime_side, "int8"),
+    "OpenVINO f32": (openvino_side, "f32"),
+    "OpenVINO bf16": (openvino_side, "bf16"),
+}
+
+
+def serve(folder, name, threads):
+    """Answers `vision BATCH` or `text COUNT BATCH PAD` with milliseconds, one line each."""
+    import numpy
+
+    make, precision = SIDES[name]
+    vision, text = make(folder, threads, precision)
+    labels = json.loads((folder / "labels.json").read_text())
+    images = numpy.random.default_rng(1).standard_normal((32, 3, 224, 224), numpy.float32)
+    ready()
+    for line in sys.stdin:
+        what, *numbers = line.split()
+        numbers = [int(n) for n in numbers]
+        if what == "vision":
+            batch = images[: numbers[0]]
+            start = time.perf_counter()
+            vision(batch)
+        else:
+            count, size, pad = numbers
+            encoded = tokenizer(folder / "model", pad or None).encode_batch(labels[:count])
+            ids = numpy.array([e.ids for e in encoded], numpy.int64)
+            start = time.perf_counter()
+            for first in range(0, count, size):
+                text(ids[first : first + size])
+        print((time.perf_counter() - start) * 1e3, flush=True)
+
+
+def ready():
+    print("ready", flush=True)
+
+
+def classify(folder, threads, paths):
+    """What a careful script does: ONNX Runtime, Pillow, nothing imported that is not used."""
+    import numpy
+    import onnxruntime
+    from PIL import Image
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    encoded = tokenizer(folder / "model", None).encode_batch(LABELS)
+    text = onnxruntime.InferenceSession(folder / "text.onnx", options)
+    texts = text.run(None, {"input_ids": numpy.array([e.ids for e in encoded], numpy.int64)})[0]
+    texts /= numpy.linalg.norm(texts, axis=1, keepdims=True)
+    vision = onnxruntime.InferenceSession(folder / "vision.onnx", options)
+    for path in paths:
+        pixels = pillow(Image.open(path)).transpose(2, 0, 1)[None]
+        image = vision.run(None, {"pixel_values": pixels})[0]
+        image /= numpy.linalg.norm(image, axis=1, keepdims=True)
+        logits = 100 * image @ texts.T
+        odds = numpy.exp(logits - logits.max())
+        print(path, (odds / odds.sum()).round(4).tolist())
+
+
+def pillow(image):
+    """OpenAI's transform."""
+    import numpy
+    from PIL import Image
+
+    image = image.convert("RGB")
+    scale = 224 / min(image.size)
+    size = [224 if side == min(image.size) else int(224 * side / min(image.size)) for side in image.size]
+    image = image.resize(size, Image.BICUBIC) if scale != 1 else image
+    left, top = (round((side - 224) / 2) for side in image.size)
+    values = numpy.asarray(image.crop((left, top, left + 224, top + 224)), numpy.float32) / 255
+    mean = numpy.array([0.48145466, 0.4578275, 0.40821073], numpy.float32)
+    std = numpy.array([0.26862954, 0.26130258, 0.27577711], numpy.float32)
+    return numpy.ascontiguousarray((values - mean) / std)
+
+
+def serve_pillow():
+    from PIL import Image
+
+    ready()
+    for line in sys.stdin:
+        start = time.perf_counter()
+        pillow(Image.open(line.split(maxsplit=1)[1].strip()))
+        print((time.perf_counter() - start) * 1e3, flush=True)
+
+
+# ---- taking turns -------------------------------------------------------------------------------
+
+
+class Side:
+    """A process that answers requests with milliseconds."""
+
+    def __init__(self, name, command):
+        self.name = name
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.answer()
+
+    def answer(self):
+        line = self.process.stdout.readline()
+        if not line:
+            raise ChildProcessError(f"{self.name} ended with {self.process.wait()}")
+        return line
+
+    def ask(self, request):
+        print(request, file=self.process.stdin, flush=True)
+        return float(self.answer())
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def take_turns(sides, requests, rounds, runs):
+    """The median of each side's answers; `requests` gives each side its own."""
+    found = {side.name: [] for side in sides}
+    for _ in range(rounds):
+        for side in sides:
+            time.sleep(PAUSE)
+            if runs > 1:
+                side.ask(requests[side.name])
+            found[side.name] += [side.ask(requests[side.name]) for _ in range(runs)]
+    return {name: statistics.median(times) for name, times in found.items()}
+
+
+class Bench:
+    """The rows, measured and printed."""
+
+    def __init__(self, arguments):
+        self.folder = arguments.folder
+        self.threads = arguments.threads
+        self.rounds = arguments.rounds
+        self.binary = arguments.binary
+        self.side_binary = arguments.side
+        self.rows = []
+
+    def peer(self, name):
+        return Side(name, [sys.executable, HERE, "--folder", self.folder, "--threads", str(self.threads), "--serve", name])
+
+    def ours(self, precision):
+        return Side(
+            f"clipclass {precision}",
+            [self.side_binary, self.folder / "model", self.folder / "labels.json", precision, str(self.threads)],
+        )
+
+    def row(self, what, unit, ours, peers, goal):
+        """Prints one row: our side against the best peer."""
+        best = min(peers, key=peers.get)
+        everyone = ", ".join(f"{name} {value:.4g}" for name, value in peers.items())
+        ratio = ours / peers[best]
+        met = "yes" if ratio <= goal else "no"
+        print(f"| {what} | {ours:.4g} {unit} | {best} {peers[best]:.4g} | {ratio:.2f} | {goal} | {met} | {everyone} |", flush=True)
+
+    def vision(self, precision, peers, goal):
+        sides = [self.ours(precision)] + [self.peer(name) for name in peers]
+        for batch, runs in [(1, 15), (8, 4), (32, 2)]:
+            times = take_turns(sides, {s.name: f"vision {batch}" for s in sides}, self.rounds, runs)
+            times = {name: ms / batch for name, ms in times.items()}
+            ours = times.pop(sides[0].name)
+            self.row(f"vision tower, {precision}, batch {batch}", "ms/image", ours, times, goal)
+        for side in sides:
+            side.close()
+
+    def text(self):
+        peers = ["PyTorch f32", "ONNX Runtime f32", "OpenVINO f32"]
+        sides = [self.ours("f32")] + [self.peer(name) for name in peers]
+        for what, count, pad in [("padded to 77", 64, 77), ("padded to the longest", 1000, 0)]:
+            requests = {s.name: f"text {count} 64 {pad}" for s in sides}
+            times = take_turns(sides, requests, max(1, self.rounds // 2), 1)
+            times = {name: ms / count for name, ms in times.items()}
+            ours = times.pop(sides[0].name)
+            self.row(f"text tower, {count} labels, peers {what}", "ms/label", ours, times, 0.9)
+        for side in sides:
+            side.close()
+
+    def pixels(self):
+        sides = [self.ours("f32"), Side("Pillow", [sys.executable, HERE, "--serve", "pillow"])]
+        photo = self.folder / "photos" / "12mpx.jpg"
+        times = take_turns(sides, {s.name: f"pixels {photo}" for s in sides}, self.rounds, 3)
+        self.row("12-megapixel JPEG, decoded and resized", "ms", times["clipclass f32"], {"Pillow": times["Pillow"]}, 1.0)
+        for side in sides:
+            side.close()
+
+    def process(self):
+        """Whole processes: start to exit, files in the page cache."""
+        photos = [str(self.folder / "photos" / f"{i:02}.jpg") for i in range(96)]
+        ours = [self.binary, "--model", self.folder / "model", "--json", "--threads", str(self.threads), "--labels", ",".join(LABELS)]
+        # What is measured is the network, not what an earlier run left.
+        environment = {**os.environ, "XDG_CACHE_HOME": tempfile.mkdtemp(), "HF_HUB_OFFLINE": "1"}
+        if "--no-cache" in subprocess.run([self.binary, "--help"], capture_output=True, text=True).stdout:
+            ours.append("--no-cache")
+        theirs = [sys.executable, HERE, "--folder", self.folder, "--threads", str(self.threads), "--classify"]
+        commands = {"clipclass": ours, "ONNX Runtime script": theirs}
+        times = {(name, count): [] for name in commands for count in [1, 96]}
+        memory = {name: [] for name in commands}
+        for _ in range(self.rounds):
+            for name, command in commands.items():
+                for count in [1, 96]:
+                    if count == 1 or len(times[name, 96]) < 2:
+                        seconds, bytes_ = run_once(command + photos[:count], environment)
+                        times[name, count].append(seconds)
+                        if count == 1:
+                            memory[name].append(bytes_)
+        median = {key: statistics.median(found) for key, found in times.items()}
+        further = {name: (median[name, 96] - median[name, 1]) / 95 * 1e3 for name in commands}
+        memory = {name: max(found) / 2**20 for name, found in memory.items()}
+        script = "ONNX Runtime script"
+        self.row("process, one photo, five labels", "s", median["clipclass", 1], {script: median[script, 1]}, 0.2)
+        self.row("process, 96 photos, each further one", "ms", further["clipclass"], {script: further[script]}, 1.0)
+        self.row("process, one photo, peak memory", "MiB", memory["clipclass"], {script: memory[script]}, 1.0)
+
+
+def run_once(command, environment):
+    """Seconds and peak bytes of a process that must succeed."""
+    start = time.perf_counter()
+    process = subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL, env=environment)
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - start
+    if status != 0:
+        raise ChildProcessError(f"{command[0]} ended with {os.waitstatus_to_exitcode(status)}")
+    return seconds, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+# ---- the command line ---------------------------------------------------------------------------
+
+ROWS = {
+    "vision-f32": lambda b: b.vision("f32", ["PyTorch f32", "ONNX Runtime f32", "OpenVINO f32"], 1.0),
+    "vision-int8": lambda b: b.vision("int8", ["ONNX Runtime int8", "OpenVINO bf16"], 0.85),
+    "text": Bench.text,
+    "pixels": Bench.pixels,
+    "process": Bench.process,
+}
+
+
+def cargo(*arguments):
+    """Builds in release mode and returns the path of the executable."""
+    command = ["cargo", "build", "--release", *arguments, "--message-format=json-render-diagnostics"]
+    lines = subprocess.run(command, cwd=HERE.parent.parent, stdout=subprocess.PIPE, text=True, check=True).stdout
+    made = [json.loads(line).get("executable") for line in lines.splitlines()]
+    return next(path for path in made if path)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--folder", type=Path, default=HERE.parent.parent / "target" / "compare", help="everything it makes")
+    parser.add_argument("--here", action="store_true", help="use this Python; it has the requirements")
+    parser.add_argument("--rows", default=",".join(ROWS), help="which rows: %(default)s")
+    parser.add_argument("--rounds", type=int, default=5, help="turns of each side")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--set-up", action="store_true", help="only prepare the folder")
+    parser.add_argument("--binary", help="clipclass, built already")
+    parser.add_argument("--side", help="the `side` benchmark, built already")
+    parser.add_argument("--serve", help=argparse.SUPPRESS)
+    parser.add_argument("--classify", nargs="+", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    arguments.folder = arguments.folder.resolve()
+    if arguments.serve == "pillow":
+        return serve_pillow()
+    if arguments.serve:
+        return serve(arguments.folder, arguments.serve, arguments.threads)
+    if arguments.classify:
+        return classify(arguments.folder, arguments.threads, arguments.classify)
+    if not arguments.here:
+        python = arguments.folder / "venv" / ("Scripts" if os.name == "nt" else "bin") / "python"
+        if not python.exists():
+            subprocess.run([sys.executable, "-m", "venv", arguments.folder / "venv"], check=True)
+            requirements = HERE.with_name("requirements.txt")
+            subprocess.run([python, "-m", "pip", "install", "-q", "-r", requirements], check=True)
+        return sys.exit(subprocess.run([python, HERE, "--here", *sys.argv[1:]]).returncode)
+    set_up(arguments.folder)
+    if arguments.set_up:
+        return
+    rows = arguments.rows.split(",")
+    if "process" in rows:
+        arguments.binary = arguments.binary or cargo("--bin", "clipclass")
+    arguments.side = arguments.side or cargo("--bench", "side")
+    bench = Bench(arguments)
+    print("| what | clipclass | best peer | ratio | goal | met | every peer |\n|---|---|---|---|---|---|---|")
+    for row in rows:
+        ROWS[row](bench)
+
+
+if __name__ == "__main__":
+    main()
