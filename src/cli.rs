@@ -106,7 +106,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Download a model and print the folder it is in
+    /// Download a model and print where it is: a folder, or two where its weights have their own
     Fetch {
         /// Model: a Hugging Face repository or a folder
         #[arg(default_value = DEFAULT_MODEL)]

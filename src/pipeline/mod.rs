@@ -96,6 +96,7 @@ pub fn run(job: Job, messages: &Messages) -> Result<Summary> {
         }
         OutputChoice::Resume(path) => Report::resume(path, names, top)?,
     };
+    let done_before = done.len();
     let files = hub::locate(&job.model.name, &job.model.hub)?;
     let checkpoint = Checkpoint::open(&files, &job.model.device.open()?, job.model.precision)?;
     let pool = ThreadPoolBuilder::new().num_threads(job.threads.unwrap_or(0)).build();
@@ -123,6 +124,9 @@ pub fn run(job: Job, messages: &Messages) -> Result<Summary> {
             report.write(&record)?;
             messages.advance();
         }
+    }
+    if summary == Summary::default() && done_before == 0 && !interrupt::requested() {
+        messages.warning("no images were found");
     }
     messages.finish(summary.classified, summary.failed);
     if interrupt::requested() {
