@@ -26,7 +26,7 @@ const MAX_DEPTH: usize = 1 << 16;
 /// Bytes in lines of the cache, as the widest vectors like them.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
-struct Line(#[expect(dead_code, reason = "read as bytes")] [i8; 64]);
+struct Line(#[expect(dead_code, reason = "read as bytes, through pointers")] [i8; 64]);
 
 fn bytes(lines: &mut [Line]) -> &mut [i8] {
     // SAFETY: lines are bytes and nothing else.
