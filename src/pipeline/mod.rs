@@ -88,6 +88,9 @@ pub fn run(job: Job, messages: &Messages) -> Result<Summary> {
     if job.labels.labels().len() == 1 {
         messages.warning("there is only one label: its probability is always 1");
     }
+    let files = hub::locate(&job.model.name, &job.model.hub)?;
+    // A download may be broken off at once; an output file that was begun is cleared away first.
+    interrupt::watch()?;
     let names = job.labels.names().into_iter().map(str::to_owned).collect();
     let top = job.judgement.top;
     let (mut report, mut done) = match &job.output {
@@ -98,7 +101,6 @@ pub fn run(job: Job, messages: &Messages) -> Result<Summary> {
         OutputChoice::Resume(path) => Report::resume(path, names, top)?,
     };
     let done_before = done.len();
-    let files = hub::locate(&job.model.name, &job.model.hub)?;
     let checkpoint = Checkpoint::open(&files, &job.model.device.open()?, job.model.precision)?;
     let pool = ThreadPoolBuilder::new().num_threads(job.threads.unwrap_or(0)).build();
     let pool = Arc::new(pool.context("cannot start threads")?);
@@ -107,7 +109,6 @@ pub fn run(job: Job, messages: &Messages) -> Result<Summary> {
 
     let transform = checkpoint.transform().clone();
     let stages = Stages { transform, keep_picture: job.show, cache: Arc::downgrade(&cache) };
-    interrupt::watch()?;
     if messages.start() && done.is_empty() && job.inputs.are_quick_to_count() {
         let (inputs, messages) = (job.inputs.clone(), messages.clone());
         thread::spawn(move || inputs.sources().map(|sources| messages.expect(sources.count() as u64)));
