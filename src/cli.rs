@@ -13,7 +13,7 @@ use anyhow::{Context, Result, ensure};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use std::ffi::OsString;
-use std::io::{self, Read, Write};
+use std::io::{self, IsTerminal, Read, Write};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -106,7 +106,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Download a model and print the folder it is in
+    /// Download a model and print where it is: a folder, or two where its weights have their own
     Fetch {
         /// Model: a Hugging Face repository or a folder
         #[arg(default_value = DEFAULT_MODEL)]
@@ -305,6 +305,10 @@ impl Cli {
         ensure!(
             !show || (format == Format::Text && output_choice == OutputChoice::Stdout),
             "--show draws in the terminal; it does not go with other formats or --output"
+        );
+        ensure!(
+            !show || io::stdout().is_terminal(),
+            "--show draws in the terminal, and standard output is none"
         );
         let stdin_is_input = input.inputs.iter().any(|path| path == "-") || input.reads_list_from_stdin();
         ensure!(

@@ -31,8 +31,15 @@ use std::slice::ChunksExact;
 use tokenizer::Tokenizer;
 use weights::Weights;
 
-/// Token rows that the text tower takes at a time, padding included.
-const TEXT_BATCH_TOKENS: usize = 2048;
+/// Token rows that a tower takes at a time, for each thread of a CPU: what a block keeps of so
+/// many stays in the caches.
+const HOST_ROWS: usize = 200;
+/// Token rows that a tower takes at a time on a GPU: they fill its processors.
+const DEVICE_ROWS: usize = 16 * 1024;
+
+fn rows_at_a_time(device: &Device) -> usize {
+    if device.is_cpu() { HOST_ROWS * rayon::current_num_threads() } else { DEVICE_ROWS }
+}
 
 /// A checkpoint whose configuration and tensors are known to fit, not yet loaded.
 pub struct Checkpoint {
@@ -148,10 +155,11 @@ impl TextEncoder {
         let mut order: Vec<_> = (0..tokens.len()).collect();
         order.sort_by_key(|&i| tokens[i].ids.len());
 
+        let rows = rows_at_a_time(self.tower.device());
         let mut embeddings = Embeddings { dim: 0, values: Vec::new() };
         let mut rest = &order[..];
         while let Some(first) = rest.first() {
-            let fits = |count: usize| count * tokens[rest[count - 1]].ids.len() <= TEXT_BATCH_TOKENS;
+            let fits = |count: usize| count * tokens[rest[count - 1]].ids.len() <= rows;
             let mut count = 1;
             while count < rest.len() && fits(count + 1) {
                 count += 1;
@@ -179,6 +187,13 @@ pub struct ImageEncoder {
 impl ImageEncoder {
     /// Embeds images, `[N, D]`.
     pub fn encode(&self, images: &[Pixels]) -> Result<Embeddings> {
-        Embeddings::from_tensor(&self.tower.forward(images)?)
+        let at_a_time = (rows_at_a_time(self.tower.device()) / self.tower.tokens()).max(1);
+        let mut embeddings = Embeddings { dim: 0, values: Vec::new() };
+        for images in images.chunks(at_a_time) {
+            let encoded = Embeddings::from_tensor(&self.tower.forward(images)?)?;
+            embeddings.dim = encoded.dim;
+            embeddings.values.extend(encoded.values);
+        }
+        Ok(embeddings)
     }
 }

@@ -75,6 +75,11 @@ impl TextTower {
         })
     }
 
+    /// Where the weights are.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
     /// Embeds prompts, each taken at its own last token, which is its end of text.
     ///
     /// Shorter prompts are padded to the longest; a token sees only those before it, so the

@@ -95,6 +95,16 @@ impl VisionTower {
         })
     }
 
+    /// Where the weights are.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Tokens of an image, `T`: its patches and the class.
+    pub fn tokens(&self) -> usize {
+        (self.image_size / self.patch_size).pow(2) + 1
+    }
+
     /// *Shape* N images `[3, H, W]` f32 → `[N, D]`, unit length.
     ///
     /// *Errors* when an image is not of the network's size.
@@ -108,7 +118,7 @@ impl VisionTower {
                 image.height
             );
         }
-        let tokens = (size / self.patch_size).pow(2) + 1;
+        let tokens = self.tokens();
         let patches = self.patch_embedding.forward(&self.unfold(images)?)?;
         let x = self.embed(patches, images.len(), tokens)?;
         let x = self.pre_layernorm.forward(&x)?;

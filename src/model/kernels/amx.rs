@@ -4,6 +4,7 @@
 //! registers are configured and released within one task, and no other code here knows them.
 
 use super::int8::{Block, DEPTH_STEP, PANEL, ROW_STEP, Sums};
+use super::simd::x86::Avx512;
 use std::arch::asm;
 use std::arch::x86_64::__cpuid_count;
 use std::sync::OnceLock;
@@ -76,7 +77,7 @@ pub(super) unsafe fn run(block: &Block) {
             } else {
                 one_tile(block, first, &mut sums);
             }
-            block.keep(&sums, first, left.min(2 * ROW_STEP));
+            block.keep::<Avx512>(&sums, first, left.min(2 * ROW_STEP));
         }
         asm!("tilerelease", options(nostack, nomem));
     }

@@ -1,13 +1,10 @@
 //! Scaled dot-product attention over fused queries, keys and values.
 
-use super::matmul::tile;
-use super::simd::{Kernel, Simd, dispatch};
+use super::matmul::{Tile, product};
+use super::simd::{Isa, Kernel, Simd, dispatch};
 use rayon::prelude::*;
 use rten_simd::SimdOp;
 use rten_vecmath::Softmax;
-
-/// Rows of probabilities multiplied with the values at a time.
-const ROWS: usize = 4;
 
 /// How fused rows `[query, key, value]` divide into sequences and heads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +25,10 @@ pub struct Heads {
 ///
 /// *Shape* `qkv [N·T, 3·E]`, `y [N·T, E]`, or `[N, E]` with `queries`.
 pub fn attention(qkv: &[f32], heads: Heads, queries: Option<&[usize]>, y: &mut [f32]) {
+    attention_on(Isa::of_this_machine(), qkv, heads, queries, y);
+}
+
+fn attention_on(isa: Isa, qkv: &[f32], heads: Heads, queries: Option<&[usize]>, y: &mut [f32]) {
     let Heads { tokens, width, heads: count, .. } = heads;
     let sequences = qkv.len() / (3 * width * tokens);
     let asking = if queries.is_some() { 1 } else { tokens };
@@ -39,7 +40,7 @@ pub fn attention(qkv: &[f32], heads: Heads, queries: Option<&[usize]>, y: &mut [
     (0..sequences * count).into_par_iter().for_each(|task| {
         let (sequence, head) = (task / count, task % count);
         let y = &y;
-        dispatch(Head {
+        let head = Head {
             qkv: &qkv[sequence * tokens * 3 * width..][..tokens * 3 * width],
             first_query: queries.map_or(0, |queries| queries[sequence]),
             asking,
@@ -47,7 +48,8 @@ pub fn attention(qkv: &[f32], heads: Heads, queries: Option<&[usize]>, y: &mut [
             y: unsafe { y.0.add(sequence * asking * width + head * (width / count)) },
             head,
             heads,
-        });
+        };
+        dispatch(isa, head);
     });
 }
 
@@ -66,114 +68,188 @@ struct Head<'a> {
     y: *mut f32,
 }
 
+/// Vectors of scores or values taken at a time.
+const VECTORS: usize = 2;
+
 impl Kernel for Head<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let Heads { tokens, causal, .. } = self.heads;
-        let mut probabilities = vec![0f32; self.asking * tokens];
-        unsafe { self.scores::<S>(&mut probabilities) };
-        for (asking, row) in probabilities.chunks_exact_mut(tokens).enumerate() {
+        let Heads { tokens, width, heads, causal } = self.heads;
+        let (head_width, stride) = (width / heads, 3 * width);
+        let group = VECTORS * S::LANES;
+        // Rounded up, so that every vector is whole.
+        let scores_width = tokens.next_multiple_of(group);
+        let values_width = head_width.next_multiple_of(group);
+        let (query, key, value) =
+            (self.head * head_width, width + self.head * head_width, 2 * width + self.head * head_width);
+
+        let mut keys = vec![0f32; head_width * scores_width];
+        unsafe { self.transpose_keys::<S>(&self.qkv[key..], &mut keys, scores_width) };
+        let mut scores = vec![0f32; self.asking * scores_width];
+        let scale = 1.0 / (head_width as f32).sqrt();
+        let q = &self.qkv[self.first_query * stride + query..];
+        let operands =
+            Operands { x: q, x_stride: stride, w: &keys, w_stride: scores_width, length: head_width };
+        unsafe {
+            operands.multiply::<S>(self.asking, scores_width, |row, column, sums| {
+                let scores = &mut scores[row * scores_width + column..][..group];
+                scores.iter_mut().zip(sums).for_each(|(score, sum)| *score = sum * scale);
+            });
+        }
+        for (asking, row) in scores.chunks_exact_mut(scores_width).enumerate() {
             let seen = if causal { self.first_query + asking + 1 } else { tokens };
             Softmax::new_mut(&mut row[..seen]).dispatch();
             row[seen..].fill(0.0);
         }
-        unsafe { self.mix::<S>(&probabilities) };
+
+        let mut values = vec![0f32; tokens * values_width];
+        for (token, to) in values.chunks_exact_mut(values_width).enumerate() {
+            to[..head_width].copy_from_slice(&self.qkv[token * stride + value..][..head_width]);
+        }
+        let operands = Operands {
+            x: &scores,
+            x_stride: scores_width,
+            w: &values,
+            w_stride: values_width,
+            length: tokens,
+        };
+        unsafe {
+            operands.multiply::<S>(self.asking, values_width, |row, column, sums| {
+                let columns = (head_width - column).min(group);
+                // SAFETY: this head's own columns of `y`.
+                let y = std::slice::from_raw_parts_mut(self.y.add(row * width + column), columns);
+                y.copy_from_slice(&sums[..columns]);
+            });
+        }
     }
 }
 
 impl Head<'_> {
-    fn head_width(&self) -> usize {
-        self.heads.width / self.heads.heads
-    }
-
-    /// `q · kᵀ / √head_width`, `[asking, T]`.
+    /// The keys of this head, one token a column.
     #[inline(always)]
-    unsafe fn scores<S: Simd>(&self, scores: &mut [f32]) {
-        let Heads { tokens, width, .. } = self.heads;
-        let (stride, length) = (3 * width, self.head_width());
-        let scale = 1.0 / (length as f32).sqrt();
-        let q = self.qkv[self.first_query * stride + self.head * length..].as_ptr();
-        let k = self.qkv[width + self.head * length..].as_ptr();
-        for first in (0..self.asking).step_by(2) {
-            for token in (0..tokens).step_by(4) {
-                let columns = (tokens - token).min(4);
-                let (q, k) = unsafe { (q.add(first * stride), k.add(token * stride)) };
-                let sums: [[f32; 4]; 2] = match (self.asking - first, columns) {
-                    (1, 4) => [unsafe { tile::<S, 1, 4>(q, k, stride, length)[0] }; 2],
-                    (1, _) => [unsafe { part::<S>(q, k, stride, length, columns) }; 2],
-                    (_, 4) => unsafe { tile::<S, 2, 4>(q, k, stride, length) },
-                    _ => [0, 1]
-                        .map(|row| unsafe { part::<S>(q.add(row * stride), k, stride, length, columns) }),
-                };
-                for (row, sums) in sums.iter().enumerate().take(self.asking - first) {
-                    for (n, sum) in sums.iter().enumerate().take(columns) {
-                        scores[(first + row) * tokens + token + n] = sum * scale;
-                    }
-                }
+    unsafe fn transpose_keys<S: Simd>(&self, keys: &[f32], to: &mut [f32], to_width: usize) {
+        let Heads { tokens, width, heads, .. } = self.heads;
+        let head_width = width / heads;
+        let whole = head_width - head_width % 4;
+        for first in (0..tokens).step_by(S::LANES) {
+            // Columns beyond the last token repeat it; nothing reads them.
+            let rows: [*const f32; 16] =
+                std::array::from_fn(|n| keys[(first + n).min(tokens - 1) * 3 * width..].as_ptr());
+            for k in (0..whole).step_by(4) {
+                unsafe { S::transpose4(&rows, k, to.as_mut_ptr().add(k * to_width + first), to_width) };
             }
-        }
-    }
-
-    /// `probabilities · v`, written to `y`.
-    #[inline(always)]
-    unsafe fn mix<S: Simd>(&self, probabilities: &[f32]) {
-        let mut first = 0;
-        while first < self.asking {
-            unsafe {
-                if self.asking - first >= ROWS {
-                    self.mix_rows::<S, ROWS>(probabilities, first);
-                    first += ROWS;
-                } else {
-                    self.mix_rows::<S, 1>(probabilities, first);
-                    first += 1;
-                }
-            }
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn mix_rows<S: Simd, const M: usize>(&self, probabilities: &[f32], first: usize) {
-        let Heads { tokens, width, causal, .. } = self.heads;
-        let seen = if causal { self.first_query + first + M } else { tokens };
-        let length = self.head_width();
-        let v = self.qkv[2 * width + self.head * length..].as_ptr();
-        let rows: [&[f32]; M] = std::array::from_fn(|m| &probabilities[(first + m) * tokens..][..tokens]);
-        for column in (0..length).step_by(S::LANES) {
-            let part = (length - column).min(S::LANES);
-            unsafe {
-                let mut sums = [S::splat(0.0); M];
-                for token in 0..seen {
-                    let v = v.add(token * 3 * width + column);
-                    let v = if part == S::LANES { S::load(v) } else { S::load_part(v, part) };
-                    for m in 0..M {
-                        sums[m] = S::mul_add(S::splat(rows[m][token]), v, sums[m]);
-                    }
-                }
-                for (m, sums) in sums.into_iter().enumerate() {
-                    let y = self.y.add((first + m) * width + column);
-                    if part == S::LANES {
-                        S::store(y, sums);
-                    } else {
-                        S::store_part(y, sums, part);
-                    }
+            for k in whole..head_width {
+                for (n, row) in rows.iter().take(S::LANES).enumerate() {
+                    to[k * to_width + first + n] = unsafe { *row.add(k) };
                 }
             }
         }
     }
 }
 
-/// The products of one row with fewer than four.
-#[inline(always)]
-unsafe fn part<S: Simd>(
-    q: *const f32,
-    k: *const f32,
-    stride: usize,
+/// A product of small matrices, the second with one summed element a row.
+struct Operands<'a> {
+    x: &'a [f32],
+    x_stride: usize,
+    w: &'a [f32],
+    w_stride: usize,
     length: usize,
-    columns: usize,
-) -> [f32; 4] {
-    let mut sums = [0.0; 4];
-    for (n, sum) in sums.iter_mut().enumerate().take(columns) {
-        *sum = unsafe { tile::<S, 1, 1>(q, k.add(n * stride), stride, length)[0][0] };
+}
+
+impl Operands<'_> {
+    /// Calls `keep` with each row, the first of some columns, and their sums.
+    #[inline(always)]
+    unsafe fn multiply<S: Simd>(
+        &self,
+        rows: usize,
+        columns: usize,
+        mut keep: impl FnMut(usize, usize, &[f32]),
+    ) {
+        let Self { x, x_stride, w, w_stride, length } = *self;
+        let group = VECTORS * S::LANES;
+        let mut tile = Tile::new();
+        for column in (0..columns).step_by(group) {
+            for first in (0..rows).step_by(S::TILE_ROWS) {
+                let rows = (rows - first).min(S::TILE_ROWS);
+                let (x, w) = (&x[first * x_stride..], &w[column..]);
+                unsafe {
+                    product::<S, VECTORS>(
+                        rows,
+                        x.as_ptr(),
+                        x_stride,
+                        w.as_ptr(),
+                        w_stride,
+                        length,
+                        &mut tile,
+                    );
+                }
+                for m in 0..rows {
+                    keep(first + m, column, &tile.row(m)[..group]);
+                }
+            }
+        }
     }
-    sums
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::random;
+    use super::*;
+
+    /// One token's attention, as the formula has it.
+    fn naive(qkv: &[f32], heads: Heads, query: usize) -> Vec<f32> {
+        let Heads { tokens, width, heads: count, causal } = heads;
+        let head_width = width / count;
+        let row = |token: usize, part: usize| &qkv[token * 3 * width + part * width..][..width];
+        let mut y = Vec::new();
+        for head in 0..count {
+            let of = |token, part| {
+                row(token, part)[head * head_width..][..head_width].iter().map(|&v| f64::from(v))
+            };
+            let seen = if causal { query + 1 } else { tokens };
+            let scores = (0..seen).map(|t| of(query, 0).zip(of(t, 1)).map(|(q, k)| q * k).sum::<f64>());
+            let odds: Vec<_> = scores.map(|s| (s / (head_width as f64).sqrt()).exp()).collect();
+            let total: f64 = odds.iter().sum();
+            for i in 0..head_width {
+                let value = |t: usize| f64::from(row(t, 2)[head * head_width + i]);
+                y.push((odds.iter().enumerate().map(|(t, p)| p * value(t)).sum::<f64>() / total) as f32);
+            }
+        }
+        y
+    }
+
+    fn close(y: &[f32], want: &[f32], what: &str) {
+        let worst = y.iter().zip(want).map(|(y, want)| (y - want).abs()).fold(0.0, f32::max);
+        // The approximation of the exponential, on values below 1.
+        assert!(y.len() == want.len() && worst < 2e-6, "{what}: off by {worst}");
+    }
+
+    #[test]
+    fn every_instruction_set_attends_in_any_sizes() {
+        for (tokens, head_width, count) in
+            [(1, 1, 1), (5, 6, 3), (50, 64, 2), (77, 64, 2), (33, 80, 1), (257, 24, 2)]
+        {
+            let width = head_width * count;
+            let sequences = 3;
+            let qkv = random(sequences * tokens * 3 * width, tokens as u32);
+            for causal in [false, true] {
+                let heads = Heads { tokens, width, heads: count, causal };
+                let sequence = |n: usize| &qkv[n * tokens * 3 * width..][..tokens * 3 * width];
+                let want: Vec<_> = (0..sequences)
+                    .flat_map(|n| (0..tokens).flat_map(move |t| naive(sequence(n), heads, t)))
+                    .collect();
+                let queries = [0, tokens / 2, tokens - 1];
+                let wanted: Vec<_> =
+                    (0..sequences).flat_map(|n| naive(sequence(n), heads, queries[n])).collect();
+                for isa in Isa::all_of_this_machine() {
+                    let mut y = vec![0.0; sequences * tokens * width];
+                    attention_on(isa, &qkv, heads, None, &mut y);
+                    close(&y, &want, &format!("{isa:?} {heads:?}"));
+                    let mut y = vec![0.0; sequences * width];
+                    attention_on(isa, &qkv, heads, Some(&queries), &mut y);
+                    close(&y, &wanted, &format!("{isa:?} {heads:?}, some tokens"));
+                }
+            }
+        }
+    }
 }

@@ -5,7 +5,7 @@
 //! it, and forgets it. That costs one shuffle for some 50 products with an image's tokens, needs
 //! no memory, and a mapped file is read once, when its weights are first used.
 
-use super::simd::{Kernel, Simd, dispatch};
+use super::simd::{Isa, Kernel, Simd, dispatch};
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -17,9 +17,12 @@ const VECTORS: usize = 3;
 const PANEL: usize = VECTORS * 16;
 /// The most rows of a register tile.
 const MAX_TILE_ROWS: usize = 8;
-/// Rows of `x` in one task at most: they stay in the second-level cache, and are many enough to
-/// repay the panels.
-const TASK_ROWS: usize = 384;
+/// Rows of `x` in one task at most: `DEPTH` elements of each, and the sums, stay in the
+/// second-level cache.
+const TASK_ROWS: usize = 512;
+/// Rows of `x` for each further panel in a task: with many rows it is they that should be read once,
+/// with few it is `w`, each row from its beginning to its end.
+const ROWS_PER_PANEL: usize = 96;
 
 /// Where the products go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +51,10 @@ impl Weight<'_> {
 ///
 /// *Shape* `x [R, inputs]`, `y [R, Σ outputs]`, row-major.
 pub fn matmul(x: &[f32], weights: &[Weight], y: &mut [f32], target: Target) {
+    matmul_on(Isa::of_this_machine(), x, weights, y, target);
+}
+
+fn matmul_on(isa: Isa, x: &[f32], weights: &[Weight], y: &mut [f32], target: Target) {
     let inputs = weights[0].inputs;
     let width: usize = weights.iter().map(Weight::outputs).sum();
     let rows = x.len() / inputs;
@@ -57,12 +64,15 @@ pub fn matmul(x: &[f32], weights: &[Weight], y: &mut [f32], target: Target) {
 
     let mut tasks = Vec::new();
     let groups = rows.div_ceil(TASK_ROWS);
+    // Two tasks for each thread even out what else the machine does.
+    let panels = groups * width.div_ceil(PANEL) / (2 * rayon::current_num_threads());
+    let columns = PANEL * panels.min(rows / ROWS_PER_PANEL).clamp(1, TASK_ROWS / ROWS_PER_PANEL);
     for group in 0..groups {
         let first_row = rows * group / groups;
         let rows = rows * (group + 1) / groups - first_row;
         let mut column = 0;
         for weight in weights {
-            for first in (0..weight.outputs()).step_by(PANEL) {
+            for first in (0..weight.outputs()).step_by(columns) {
                 tasks.push(Block {
                     x: x[first_row * inputs..].as_ptr(),
                     rows,
@@ -71,7 +81,7 @@ pub fn matmul(x: &[f32], weights: &[Weight], y: &mut [f32], target: Target) {
                     bias: weight.bias.map(|b| b[first..].as_ptr()),
                     // SAFETY: within `y`, whose rows are `width` long.
                     y: unsafe { y.as_mut_ptr().add(first_row * width + column + first) },
-                    columns: PANEL.min(weight.outputs() - first),
+                    columns: columns.min(weight.outputs() - first),
                     width,
                     target,
                 });
@@ -79,7 +89,7 @@ pub fn matmul(x: &[f32], weights: &[Weight], y: &mut [f32], target: Target) {
             column += weight.outputs();
         }
     }
-    tasks.into_par_iter().for_each(|task| dispatch(task));
+    tasks.into_par_iter().for_each(|task| dispatch(isa, task));
 }
 
 /// The product of some rows of `x` with some rows of `w`.
@@ -104,15 +114,26 @@ struct Panel([f32; DEPTH * PANEL]);
 
 /// The sums of a register tile, a panel's width apart.
 #[repr(align(64))]
-struct Tile([f32; MAX_TILE_ROWS * PANEL]);
+pub(super) struct Tile(pub(super) [f32; MAX_TILE_ROWS * PANEL]);
+
+impl Tile {
+    pub(super) fn new() -> Self {
+        Self([0.0; MAX_TILE_ROWS * PANEL])
+    }
+
+    /// The sums of one row.
+    pub(super) fn row(&self, m: usize) -> &[f32] {
+        &self.0[m * PANEL..][..PANEL]
+    }
+}
 
 impl Kernel for Block {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let mut panel = Panel([0.0; DEPTH * PANEL]);
-        let mut tile = Tile([0.0; MAX_TILE_ROWS * PANEL]);
-        for column in (0..self.columns).step_by(VECTORS * S::LANES) {
-            for depth in (0..self.inputs).step_by(DEPTH) {
+        let mut tile = Tile::new();
+        for depth in (0..self.inputs).step_by(DEPTH) {
+            for column in (0..self.columns).step_by(VECTORS * S::LANES) {
                 let part = Part {
                     columns: (self.columns - column).min(VECTORS * S::LANES),
                     column,
@@ -160,22 +181,17 @@ impl Block {
     }
 
     #[inline(always)]
-    unsafe fn multiply<S: Simd>(&self, part: &Part, panel: &Panel, scratch: &mut Tile) {
+    unsafe fn multiply<S: Simd>(&self, part: &Part, panel: &Panel, sums: &mut Tile) {
         let tiles = self.rows.div_ceil(S::TILE_ROWS);
         for tile in 0..tiles {
             let first = self.rows * tile / tiles;
+            let rows = self.rows * (tile + 1) / tiles - first;
             unsafe {
                 self.prefetch::<S>(part, PANEL * tile / tiles..PANEL * (tile + 1) / tiles);
-                match self.rows * (tile + 1) / tiles - first {
-                    1 => self.rows::<S, 1>(first, part, panel, scratch),
-                    2 => self.rows::<S, 2>(first, part, panel, scratch),
-                    3 => self.rows::<S, 3>(first, part, panel, scratch),
-                    4 => self.rows::<S, 4>(first, part, panel, scratch),
-                    5 => self.rows::<S, 5>(first, part, panel, scratch),
-                    6 => self.rows::<S, 6>(first, part, panel, scratch),
-                    7 => self.rows::<S, 7>(first, part, panel, scratch),
-                    _ => self.rows::<S, 8>(first, part, panel, scratch),
-                }
+                let x = self.x.add(first * self.inputs + part.depth);
+                let w = panel.0.as_ptr();
+                product::<S, VECTORS>(rows, x, self.inputs, w, VECTORS * S::LANES, part.length, sums);
+                self.keep::<S>(first, rows, part, sums);
             }
         }
     }
@@ -185,54 +201,16 @@ impl Block {
     /// to see what comes.
     #[inline(always)]
     unsafe fn prefetch<S: Simd>(&self, part: &Part, rows: Range<usize>) {
-        let last = part.depth + part.length == self.inputs;
-        let next = if last {
-            self.w.wrapping_add(self.columns * self.inputs)
-        } else {
-            self.w.wrapping_add(part.depth + part.length)
+        let (column, depth) = (part.column + part.columns, part.depth + part.length);
+        let next = match (column < self.columns, depth < self.inputs) {
+            (true, _) => column * self.inputs + part.depth,
+            (false, true) => depth,
+            (false, false) => self.columns * self.inputs,
         };
         for row in rows {
-            let row = next.wrapping_add((part.column + row) * self.inputs);
             for k in (0..DEPTH).step_by(16) {
-                S::prefetch(row.wrapping_add(k));
+                S::prefetch(self.w.wrapping_add(next + row * self.inputs + k));
             }
-        }
-    }
-
-    /// `M` rows from `first` with a panel.
-    #[inline(always)]
-    unsafe fn rows<S: Simd, const M: usize>(
-        &self,
-        first: usize,
-        part: &Part,
-        panel: &Panel,
-        tile: &mut Tile,
-    ) {
-        if M > S::TILE_ROWS {
-            return;
-        }
-        unsafe {
-            let x = self.x.add(first * self.inputs + part.depth);
-            let mut sums = [[S::splat(0.0); VECTORS]; M];
-            for k in 0..part.length {
-                let w = panel.0.as_ptr().add(k * VECTORS * S::LANES);
-                let w: [S::F32; VECTORS] = std::array::from_fn(|v| S::load(w.add(v * S::LANES)));
-                for m in 0..M {
-                    let x = S::splat(*x.add(m * self.inputs + k));
-                    for v in 0..VECTORS {
-                        sums[m][v] = S::mul_add(x, w[v], sums[m][v]);
-                    }
-                }
-            }
-
-            // Through memory: sums that a loop of any length may index would not stay in registers.
-            for m in 0..M {
-                let to = tile.0.as_mut_ptr().add(m * PANEL);
-                for v in 0..VECTORS {
-                    S::store(to.add(v * S::LANES), sums[m][v]);
-                }
-            }
-            self.keep::<S>(first, M, part, tile);
         }
     }
 
@@ -254,54 +232,148 @@ impl Block {
                     if keep {
                         sum = S::add(load_some::<S>(y, columns), sum);
                     }
-                    if columns == S::LANES {
-                        S::store(y, sum);
-                    } else {
-                        S::store_part(y, sum, columns);
-                    }
+                    store_some::<S>(y, sum, columns);
                 }
             }
         }
     }
 }
 
+/// The first `len ≤ LANES` elements from `from`, then zeros.
 #[inline(always)]
-unsafe fn load_some<S: Simd>(from: *const f32, len: usize) -> S::F32 {
+pub(super) unsafe fn load_some<S: Simd>(from: *const f32, len: usize) -> S::F32 {
     unsafe { if len == S::LANES { S::load(from) } else { S::load_part(from, len) } }
 }
 
-/// The products of `M` rows of `x` with `N ≤ 4` rows of `w`, over `length` elements.
+/// Writes the first `len ≤ LANES` elements to `to`.
 #[inline(always)]
-pub(super) unsafe fn tile<S: Simd, const M: usize, const N: usize>(
+pub(super) unsafe fn store_some<S: Simd>(to: *mut f32, x: S::F32, len: usize) {
+    unsafe { if len == S::LANES { S::store(to, x) } else { S::store_part(to, x, len) } }
+}
+
+/// The products of at most [`Simd::TILE_ROWS`] rows of `x`, `x_stride` apart, with `length` rows of
+/// `V` vectors each, `w_stride` apart.
+#[inline(always)]
+pub(super) unsafe fn product<S: Simd, const V: usize>(
+    rows: usize,
     x: *const f32,
+    x_stride: usize,
     w: *const f32,
-    stride: usize,
+    w_stride: usize,
     length: usize,
-) -> [[f32; 4]; M] {
+    to: &mut Tile,
+) {
     unsafe {
-        let zero = S::splat(0.0);
-        let mut sums = [[zero; N]; M];
-        let mut k = 0;
-        while k + S::LANES <= length {
-            let w: [S::F32; N] = std::array::from_fn(|n| S::load(w.add(n * stride + k)));
+        match rows {
+            1 => product_of::<S, V, 1>(x, x_stride, w, w_stride, length, to),
+            2 => product_of::<S, V, 2>(x, x_stride, w, w_stride, length, to),
+            3 => product_of::<S, V, 3>(x, x_stride, w, w_stride, length, to),
+            4 => product_of::<S, V, 4>(x, x_stride, w, w_stride, length, to),
+            5 => product_of::<S, V, 5>(x, x_stride, w, w_stride, length, to),
+            6 => product_of::<S, V, 6>(x, x_stride, w, w_stride, length, to),
+            7 => product_of::<S, V, 7>(x, x_stride, w, w_stride, length, to),
+            _ => product_of::<S, V, 8>(x, x_stride, w, w_stride, length, to),
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn product_of<S: Simd, const V: usize, const M: usize>(
+    x: *const f32,
+    x_stride: usize,
+    w: *const f32,
+    w_stride: usize,
+    length: usize,
+    to: &mut Tile,
+) {
+    if M > S::TILE_ROWS {
+        unreachable!("a tile has at most {} rows", S::TILE_ROWS);
+    }
+    unsafe {
+        let mut sums = [[S::splat(0.0); V]; M];
+        for k in 0..length {
+            let w = w.add(k * w_stride);
+            let w: [S::F32; V] = std::array::from_fn(|v| S::load(w.add(v * S::LANES)));
             for m in 0..M {
-                let x = S::load(x.add(m * stride + k));
-                for n in 0..N {
-                    sums[m][n] = S::mul_add(x, w[n], sums[m][n]);
+                let x = S::splat(*x.add(m * x_stride + k));
+                for v in 0..V {
+                    sums[m][v] = S::mul_add(x, w[v], sums[m][v]);
                 }
             }
-            k += S::LANES;
         }
-        if k < length {
-            let rest = length - k;
-            let w: [S::F32; N] = std::array::from_fn(|n| S::load_part(w.add(n * stride + k), rest));
-            for m in 0..M {
-                let x = S::load_part(x.add(m * stride + k), rest);
-                for n in 0..N {
-                    sums[m][n] = S::mul_add(x, w[n], sums[m][n]);
+        // Through memory: sums that a loop of any length may index would not stay in registers.
+        for m in 0..M {
+            for v in 0..V {
+                S::store(to.0.as_mut_ptr().add(m * PANEL + v * S::LANES), sums[m][v]);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::random;
+    use super::*;
+
+    #[test]
+    fn every_instruction_set_multiplies_any_sizes() {
+        // Odd sizes, one of each, more than a panel, a tile, a depth and a task.
+        for (rows, inputs, outputs) in [
+            (1, 1, [1, 1, 1]),
+            (5, 67, [3, 49, 1]),
+            (50, 131, [64, 48, 100]),
+            (1030, 30, [9, 200, 50]),
+            (97, 300, [500, 1, 7]),
+        ] {
+            let x = random(rows * inputs, 1);
+            let values = outputs.map(|n| random(n * inputs, n as u32));
+            let bias = random(outputs[1], 3);
+            let weights =
+                [0, 1, 2].map(|i| Weight { values: &values[i], bias: (i == 1).then_some(&bias[..]), inputs });
+            let width = outputs.iter().sum::<usize>();
+            let before = random(rows * width, 4);
+            let mut want = Vec::new();
+            for x in x.chunks_exact(inputs) {
+                for weight in &weights {
+                    for (n, w) in weight.values.chunks_exact(inputs).enumerate() {
+                        let sum: f64 = x.iter().zip(w).map(|(x, w)| f64::from(*x) * f64::from(*w)).sum();
+                        want.push(sum as f32 + weight.bias.map_or(0.0, |bias| bias[n]));
+                    }
+                }
+            }
+            for isa in Isa::all_of_this_machine() {
+                for target in [Target::Overwrite, Target::Add] {
+                    let mut y = before.clone();
+                    matmul_on(isa, &x, &weights, &mut y, target);
+                    for (i, y) in y.iter().enumerate() {
+                        let want = want[i] + if target == Target::Add { before[i] } else { 0.0 };
+                        // Rounding of 300 sums of products below 1.
+                        assert!((y - want).abs() < 2e-5, "{isa:?} {rows} × {inputs}, {i}: {y} is not {want}");
+                    }
                 }
             }
         }
-        sums.map(|row| S::sum4(std::array::from_fn(|n| if n < N { row[n] } else { zero })))
+    }
+
+    #[test]
+    fn row_is_the_same_alone_as_among_others() {
+        let (rows, inputs, outputs) = (1100, 200, 60);
+        let (x, values) = (random(rows * inputs, 5), random(outputs * inputs, 6));
+        let weights = [Weight { values: &values, bias: None, inputs }];
+        for isa in Isa::all_of_this_machine() {
+            let mut all = vec![0.0; rows * outputs];
+            matmul_on(isa, &x, &weights, &mut all, Target::Overwrite);
+            for row in [0, 7, 511, 1099] {
+                let mut alone = vec![0.0; outputs];
+                matmul_on(isa, &x[row * inputs..][..inputs], &weights, &mut alone, Target::Overwrite);
+                assert_eq!(alone, all[row * outputs..][..outputs], "{isa:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_rows_are_no_work() {
+        let weights = [Weight { values: &[1.0; 8], bias: None, inputs: 4 }];
+        matmul(&[], &weights, &mut [], Target::Overwrite);
     }
 }

@@ -23,6 +23,8 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
     unsafe fn splat(x: f32) -> Self::F32;
     /// The `LANES` elements from `from`, unaligned.
     unsafe fn load(from: *const f32) -> Self::F32;
+    /// The `LANES` integers from `from`, unaligned, as f32.
+    unsafe fn load_i32(from: *const i32) -> Self::F32;
     /// Writes the `LANES` elements to `to`, unaligned.
     unsafe fn store(to: *mut f32, x: Self::F32);
     /// `x + y`.
@@ -78,11 +80,11 @@ pub trait Kernel {
     unsafe fn run<S: Simd>(self);
 }
 
-/// Runs `kernel` with the widest vectors of this machine.
+/// Runs `kernel` with the vectors of `isa`.
 #[inline]
-pub fn dispatch(kernel: impl Kernel) {
-    match Isa::of_this_machine() {
-        // SAFETY: the instructions were detected.
+pub fn dispatch(isa: Isa, kernel: impl Kernel) {
+    match isa {
+        // SAFETY: an `Isa` that this machine lacks is not made.
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 => unsafe { x86::run_avx512(kernel) },
         #[cfg(target_arch = "x86_64")]
@@ -105,18 +107,24 @@ impl Isa {
     /// The best instruction set that this machine has.
     pub fn of_this_machine() -> Self {
         static ISA: OnceLock<Isa> = OnceLock::new();
-        *ISA.get_or_init(|| {
-            #[cfg(target_arch = "x86_64")]
-            {
-                if is_x86_feature_detected!("avx512dq") && is_x86_feature_detected!("avx512vl") {
-                    return Self::Avx512;
-                }
-                if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                    return Self::Avx2;
-                }
+        *ISA.get_or_init(|| Self::all_of_this_machine()[0])
+    }
+
+    /// Those that this machine has, best first.
+    pub(super) fn all_of_this_machine() -> Vec<Self> {
+        let mut all = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        {
+            let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+            if avx2 && is_x86_feature_detected!("avx512dq") && is_x86_feature_detected!("avx512vl") {
+                all.push(Self::Avx512);
             }
-            Self::Portable
-        })
+            if avx2 {
+                all.push(Self::Avx2);
+            }
+        }
+        all.push(Self::Portable);
+        all
     }
 }
 
@@ -137,6 +145,10 @@ unsafe impl Simd for Portable {
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self::F32 {
         unsafe { from.cast::<[f32; 8]>().read_unaligned() }
+    }
+    #[inline(always)]
+    unsafe fn load_i32(from: *const i32) -> Self::F32 {
+        unsafe { from.cast::<[i32; 8]>().read_unaligned() }.map(|i| i as f32)
     }
     #[inline(always)]
     unsafe fn store(to: *mut f32, x: Self::F32) {
@@ -170,7 +182,7 @@ unsafe impl Simd for Portable {
 }
 
 #[cfg(target_arch = "x86_64")]
-mod x86 {
+pub(super) mod x86 {
     use super::{Kernel, Simd};
     use std::arch::x86_64::*;
 
@@ -185,7 +197,7 @@ mod x86 {
     }
 
     #[derive(Clone, Copy)]
-    pub(super) struct Avx512;
+    pub struct Avx512;
 
     // SAFETY: `run_avx512` enables the instructions.
     unsafe impl Simd for Avx512 {
@@ -200,6 +212,10 @@ mod x86 {
         #[inline(always)]
         unsafe fn load(from: *const f32) -> __m512 {
             unsafe { _mm512_loadu_ps(from) }
+        }
+        #[inline(always)]
+        unsafe fn load_i32(from: *const i32) -> __m512 {
+            unsafe { _mm512_cvtepi32_ps(_mm512_loadu_si512(from.cast())) }
         }
         #[inline(always)]
         unsafe fn store(to: *mut f32, x: __m512) {
@@ -249,7 +265,7 @@ mod x86 {
     }
 
     #[derive(Clone, Copy)]
-    pub(super) struct Avx2;
+    pub struct Avx2;
 
     // SAFETY: `run_avx2` enables the instructions.
     unsafe impl Simd for Avx2 {
@@ -264,6 +280,10 @@ mod x86 {
         #[inline(always)]
         unsafe fn load(from: *const f32) -> __m256 {
             unsafe { _mm256_loadu_ps(from) }
+        }
+        #[inline(always)]
+        unsafe fn load_i32(from: *const i32) -> __m256 {
+            unsafe { _mm256_cvtepi32_ps(_mm256_loadu_si256(from.cast())) }
         }
         #[inline(always)]
         unsafe fn store(to: *mut f32, x: __m256) {

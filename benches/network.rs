@@ -1,0 +1,109 @@
+//! The network's parts at the sizes of ViT-B/32, on random weights: what to watch while a kernel
+//! changes. `compare.py` says how the whole stands against others.
+
+use clipclass::model::kernels::{
+    Activation, Heads, Int8Matrix, Target, Weight, activate, attention, layer_norm, matmul, matmul_int8,
+};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+
+/// Tokens of an image.
+const TOKENS: usize = 50;
+/// Width of a token.
+const WIDTH: usize = 768;
+/// Inputs and outputs of a block's products.
+const LINEAR: [(&str, usize, usize); 4] =
+    [("qkv", WIDTH, 3 * WIDTH), ("out", WIDTH, WIDTH), ("fc1", WIDTH, 4 * WIDTH), ("fc2", 4 * WIDTH, WIDTH)];
+const BATCHES: [usize; 2] = [1, 8];
+
+/// A linear layer by its position: from `x`, to `y`.
+type LinearFn<'a> = dyn Fn(usize, &[f32], &mut [f32], Target) + 'a;
+
+fn linear(c: &mut Criterion) {
+    for (name, inputs, outputs) in LINEAR {
+        let mut group = c.benchmark_group(format!("linear {name}"));
+        let (values, bias) = (random(inputs * outputs), random(outputs));
+        let weight = Weight { values: &values, bias: Some(&bias), inputs };
+        let int8 = Int8Matrix::quantize(&[weight]).expect("few inputs");
+        for batch in BATCHES {
+            let x = random(batch * TOKENS * inputs);
+            let mut y = vec![0.0; batch * TOKENS * outputs];
+            group.throughput(Throughput::Elements((batch * TOKENS * inputs * outputs) as u64));
+            group.bench_function(BenchmarkId::new("f32", batch), |b| {
+                b.iter(|| matmul(&x, &[weight], &mut y, Target::Overwrite));
+            });
+            group.bench_function(BenchmarkId::new("int8", batch), |b| {
+                b.iter(|| matmul_int8(&x, &int8, &mut y, Target::Overwrite));
+            });
+        }
+    }
+}
+
+fn quantize(c: &mut Criterion) {
+    let values = random(WIDTH * 4 * WIDTH);
+    c.bench_function("quantize fc1", |b| {
+        b.iter(|| Int8Matrix::quantize(&[Weight { values: &values, bias: None, inputs: WIDTH }]));
+    });
+}
+
+fn between(c: &mut Criterion) {
+    let (weight, bias) = (random(WIDTH), random(WIDTH));
+    for batch in BATCHES {
+        let rows = batch * TOKENS;
+        let (qkv, mut y) = (random(rows * 3 * WIDTH), vec![0.0; rows * WIDTH]);
+        let heads = Heads { tokens: TOKENS, width: WIDTH, heads: 12, causal: false };
+        c.bench_function(&format!("attention/{batch}"), |b| b.iter(|| attention(&qkv, heads, None, &mut y)));
+        let x = random(rows * WIDTH);
+        c.bench_function(&format!("layer norm/{batch}"), |b| {
+            b.iter(|| layer_norm(&x, &weight, &bias, 1e-5, &mut y));
+        });
+        let mut inner = random(rows * 4 * WIDTH);
+        c.bench_function(&format!("activation/{batch}"), |b| {
+            b.iter(|| activate(&mut inner, Activation::QuickGelu));
+        });
+    }
+}
+
+/// A block's steps, one after another.
+fn block(c: &mut Criterion) {
+    let weights = LINEAR.map(|(_, inputs, outputs)| (random(inputs * outputs), random(outputs), inputs));
+    let weights =
+        weights.each_ref().map(|(values, bias, inputs)| Weight { values, bias: Some(bias), inputs: *inputs });
+    let int8 = weights.map(|weight| Int8Matrix::quantize(&[weight]).expect("few inputs"));
+    let (weight, bias) = (random(WIDTH), random(WIDTH));
+    for batch in BATCHES {
+        let rows = batch * TOKENS;
+        let heads = Heads { tokens: TOKENS, width: WIDTH, heads: 12, causal: false };
+        let mut x = random(rows * WIDTH);
+        let [mut normal, mut mixed] = [(); 2].map(|()| vec![0.0; rows * WIDTH]);
+        let (mut qkv, mut inner) = (vec![0.0; rows * 3 * WIDTH], vec![0.0; rows * 4 * WIDTH]);
+        let mut run = |linear: &LinearFn<'_>| {
+            layer_norm(&x, &weight, &bias, 1e-5, &mut normal);
+            linear(0, &normal, &mut qkv, Target::Overwrite);
+            attention(&qkv, heads, None, &mut mixed);
+            linear(1, &mixed, &mut x, Target::Overwrite);
+            layer_norm(&x, &weight, &bias, 1e-5, &mut normal);
+            linear(2, &normal, &mut inner, Target::Overwrite);
+            activate(&mut inner, Activation::QuickGelu);
+            linear(3, &inner, &mut x, Target::Overwrite);
+        };
+        c.bench_function(&format!("block f32/{batch}"), |b| {
+            b.iter(|| run(&|i, x, y, target| matmul(x, &weights[i..=i], y, target)));
+        });
+        c.bench_function(&format!("block int8/{batch}"), |b| {
+            b.iter(|| run(&|i, x, y, target| matmul_int8(x, &int8[i], y, target)));
+        });
+    }
+}
+
+/// Values between −1 and 1.
+fn random(count: usize) -> Vec<f32> {
+    let mut state = 1u32;
+    let value = || {
+        state = state.wrapping_mul(1664525).wrapping_add(1013904223);
+        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+    };
+    std::iter::repeat_with(value).take(count).collect()
+}
+
+criterion_group!(network, linear, quantize, between, block);
+criterion_main!(network);
