@@ -170,15 +170,17 @@ fn an_earlier_output_outlives_a_run_that_is_ended() {
         entries.map(|entry| entry.unwrap().path()).find(|entry| *entry != path)
     };
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
-    for end in [interrupt, interrupt, interrupt, |child: &Child| {
+    let kill: fn(&Child) = |child| {
         assert!(Command::new("kill").args(["-KILL", &child.id().to_string()]).status().unwrap().success());
-    }] {
+    };
+    // The first ones while the model is opened.
+    for (end, within_ms) in [(interrupt as _, 1), (interrupt as _, 1), (interrupt as _, 100), (kill, 100)] {
         assert_eq!(beside(), None, "an interrupted run clears away what it began");
         let mut child = work.command(&["--json", "--output", path.to_str().unwrap()]).spawn().unwrap();
         while beside().is_none() {
             assert_eq!(child.try_wait().unwrap(), None, "a run of such length has not ended yet");
         }
-        random.sleep(100);
+        random.sleep(within_ms);
         end(&child);
         let status = child.wait().unwrap();
         assert!(status.code() == Some(130) || status.signal() == Some(9), "{status}");
