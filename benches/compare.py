@@ -149,8 +149,9 @@ def tokenizer(model, pad):
         [pre_tokenizers.Split(Regex(word), "removed", invert=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     )
     made.add_special_tokens([AddedToken("<|startoftext|>"), AddedToken("<|endoftext|>")])
-    made.post_processor = processors.RobertaProcessing(
-        sep=("<|endoftext|>", 49407), cls=("<|startoftext|>", 49406), trim_offsets=False, add_prefix_space=False
+    ends = [("<|startoftext|>", 49406), ("<|endoftext|>", 49407)]
+    made.post_processor = processors.TemplateProcessing(
+        single="<|startoftext|> $A <|endoftext|>", special_tokens=ends
     )
     made.enable_truncation(77)
     made.enable_padding(pad_id=49407, pad_token="<|endoftext|>", length=pad)

@@ -15,6 +15,9 @@ const LINEAR: [(&str, usize, usize); 4] =
     [("qkv", WIDTH, 3 * WIDTH), ("out", WIDTH, WIDTH), ("fc1", WIDTH, 4 * WIDTH), ("fc2", 4 * WIDTH, WIDTH)];
 const BATCHES: [usize; 2] = [1, 8];
 
+/// A linear layer by its position: from `x`, to `y`.
+type LinearFn<'a> = dyn Fn(usize, &[f32], &mut [f32], Target) + 'a;
+
 fn linear(c: &mut Criterion) {
     for (name, inputs, outputs) in LINEAR {
         let mut group = c.benchmark_group(format!("linear {name}"));
@@ -79,7 +82,7 @@ fn block(c: &mut Criterion) {
         let mut x = random(rows * WIDTH);
         let [mut normal, mut mixed] = [(); 2].map(|()| vec![0.0; rows * WIDTH]);
         let (mut qkv, mut inner) = (vec![0.0; rows * 3 * WIDTH], vec![0.0; rows * 4 * WIDTH]);
-        let mut run = |linear: &dyn Fn(usize, &[f32], &mut [f32], Target)| {
+        let mut run = |linear: &LinearFn<'_>| {
             layer_norm(&x, &weight, &bias, 1e-5, &mut normal);
             linear(0, &normal, &mut qkv, Target::Overwrite);
             attention(&qkv, heads, None, &mut mixed);

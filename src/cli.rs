@@ -13,7 +13,7 @@ use anyhow::{Context, Result, ensure};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use std::ffi::OsString;
-use std::io::{self, Read, Write};
+use std::io::{self, IsTerminal, Read, Write};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -106,7 +106,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Download a model and print the folder it is in
+    /// Download a model and print where it is: a folder, or two where its weights have their own
     Fetch {
         /// Model: a Hugging Face repository or a folder
         #[arg(default_value = DEFAULT_MODEL)]
@@ -121,8 +121,6 @@ enum Verb {
     Cache {
         #[command(subcommand)]
         verb: CacheVerb,
-        #[command(flatten)]
-        cache: CacheArgs,
     },
     /// Print a shell completion script
     Completions { shell: Shell },
@@ -133,9 +131,9 @@ enum Verb {
 #[derive(Subcommand)]
 enum CacheVerb {
     /// Print where the cache is and what it holds
-    Info,
+    Info(CacheArgs),
     /// Remove all that is kept
-    Clear,
+    Clear(CacheArgs),
 }
 
 #[derive(Args)]
@@ -225,6 +223,10 @@ impl CacheArgs {
     fn folder(self) -> Option<PathBuf> {
         self.cache.or_else(cache::default_folder)
     }
+
+    fn some_folder(self) -> Result<PathBuf> {
+        self.folder().context("there is no cache folder; name one with --cache")
+    }
 }
 
 #[derive(Args)]
@@ -274,13 +276,8 @@ impl Cli {
     fn into_command(self) -> Result<Command> {
         Ok(match self.command {
             Some(Verb::Fetch { model, hub, quiet }) => Command::Fetch { model, hub: hub.options(quiet) },
-            Some(Verb::Cache { verb, cache }) => {
-                let folder = cache.folder().context("there is no cache folder; name one with --cache")?;
-                match verb {
-                    CacheVerb::Info => Command::CacheInfo(folder),
-                    CacheVerb::Clear => Command::CacheClear(folder),
-                }
-            }
+            Some(Verb::Cache { verb: CacheVerb::Info(cache) }) => Command::CacheInfo(cache.some_folder()?),
+            Some(Verb::Cache { verb: CacheVerb::Clear(cache) }) => Command::CacheClear(cache.some_folder()?),
             Some(Verb::Completions { shell }) => Command::Completions(shell),
             Some(Verb::Man) => Command::Manual,
             None => Command::Classify { quiet: self.output.quiet, job: Box::new(self.into_job()?) },
@@ -305,6 +302,10 @@ impl Cli {
         ensure!(
             !show || (format == Format::Text && output_choice == OutputChoice::Stdout),
             "--show draws in the terminal; it does not go with other formats or --output"
+        );
+        ensure!(
+            !show || io::stdout().is_terminal(),
+            "--show draws in the terminal, and standard output is none"
         );
         let stdin_is_input = input.inputs.iter().any(|path| path == "-") || input.reads_list_from_stdin();
         ensure!(

@@ -5,8 +5,9 @@
 //!                        │
 //! labels.rs ─────────────┼──────────────▶ model/ (text) ──┐
 //!                        │                                ▼
-//! input/ ──▶ pixels.rs ──┴──────────────▶ model/ (vision) ─▶ score.rs ──▶ report/
-//!         └────────────── pipeline.rs wires the stages, owns threads and batches ──────────┘
+//! input/ ──▶ pixels/ ────┴──────────────▶ model/ (vision) ─▶ score.rs ──▶ report/
+//!         └────────────── pipeline/ wires the stages, owns threads and batches ────────────┘
+//!                         cache/ keeps embeddings between runs
 //! ```
 //!
 //! Data flows to the right. A room uses the words of the rooms to its left and never the reverse;

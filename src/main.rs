@@ -38,7 +38,9 @@ fn run() -> Result<ExitCode> {
         }
         Command::Fetch { model, hub } => {
             let files = hub::locate(&model, &hub)?;
-            writeln!(out, "{}", files.folder().display())?;
+            for folder in files.folders() {
+                writeln!(out, "{}", folder.display())?;
+            }
         }
         Command::CacheInfo(folder) => {
             let Holdings { bytes, images, prompts, models } = cache::holdings(&folder)?;

@@ -56,10 +56,8 @@ impl Archive {
 
     /// Reads up to the content of the next member.
     fn member(&mut self) -> io::Result<Option<Member>> {
-        self.flow.pass_over(self.padding_bytes)?;
-        let mut archive = tar::Archive::new(&mut self.flow);
-        // Archives put one after the other (`cat *.tar |`) are read as one.
-        archive.set_ignore_zeros(true);
+        let Some(block) = self.header_block()? else { return Ok(None) };
+        let mut archive = tar::Archive::new((&block[..]).chain(&mut self.flow));
         let Some(entry) = archive.entries()?.next().transpose()? else { return Ok(None) };
         let kind = entry.header().entry_type();
         let size_bytes = if kind.is_gnu_sparse() { entry.header().entry_size()? } else { entry.size() };
@@ -67,6 +65,25 @@ impl Archive {
         let path = path.strip_prefix(b"./").unwrap_or(&path);
         self.padding_bytes = size_bytes.wrapping_neg() % BLOCK_BYTES;
         Ok(Some(Member { name: os_string(path.to_vec()), size_bytes, kind }))
+    }
+
+    /// Reads the first block of the next header.
+    ///
+    /// Zero blocks mark an archive's end; others may follow (`cat *.tar |`) and are read as one. Only
+    /// the missing mark tells that an archive was cut off between two members.
+    fn header_block(&mut self) -> io::Result<Option<[u8; BLOCK_BYTES as usize]>> {
+        self.flow.pass_over(self.padding_bytes)?;
+        let mut has_end_mark = false;
+        loop {
+            let mut block = Vec::with_capacity(BLOCK_BYTES as usize);
+            self.read(BLOCK_BYTES, &mut block)?;
+            match <[u8; BLOCK_BYTES as usize]>::try_from(block) {
+                Ok(block) if block.iter().all(|&byte| byte == 0) => has_end_mark = true,
+                Ok(block) => return Ok(Some(block)),
+                Err(_) if has_end_mark => return Ok(None),
+                Err(_) => return Err(io::Error::other("it has no end mark, so it was cut off")),
+            }
+        }
     }
 
     /// Passes one member, which becomes a source if it is an image and falls to this run.
@@ -254,7 +271,11 @@ mod tests {
         // Headers at 0 and 1024; contents at 512 and 1536.
         let whole = ["s.tar/1.jpg", "s.tar/2.jpg"];
         assert_eq!(sources(&archive), whole);
-        assert_eq!(sources(&archive[..1536 + 2000]), whole);
+        assert_eq!(sources(&archive[..1536 + 2048 + 512]), whole);
+        // Between the last member and the end mark.
+        for length in [1536 + 2048 + 511, 1536 + 2048, 1536 + 2000] {
+            assert_eq!(sources(&archive[..length]), [whole[0], whole[1], "s.tar: archive"]);
+        }
         assert_eq!(sources(&archive[..1536 + 1999]), [whole[0], "s.tar/2.jpg: archive", "s.tar: archive"]);
         assert_eq!(sources(&archive[..1536]), [whole[0], "s.tar/2.jpg: archive", "s.tar: archive"]);
         assert_eq!(sources(&archive[..1100]), [whole[0], "s.tar: archive"]);

@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read};
+use std::path::Path;
 
 /// All that a run is to classify, as the user named it.
 #[derive(Debug, Clone, Default)]
@@ -55,6 +56,15 @@ impl Inputs {
         let stdin_is_free = !list.as_ref().is_some_and(|list| is_stdin(list.name()));
         let named = self.paths.into_iter().map(Ok).chain(list.into_iter().flatten());
         Ok(Sources { named, open: None, deal: Deal::new(self.shard), stdin_is_free })
+    }
+}
+
+impl Inputs {
+    /// Whether walking through the sources takes no more than looking at names: there is nothing
+    /// but folders and files with an image's name.
+    pub fn are_quick_to_count(&self) -> bool {
+        let quick = |path: &OsString| formats::has_image_extension(path) || Path::new(path).is_dir();
+        self.files_from.is_none() && self.paths.iter().all(quick)
     }
 }
 

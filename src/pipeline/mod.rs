@@ -31,6 +31,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread;
 
 /// Everything a run is asked to do.
 #[derive(Debug)]
@@ -87,6 +88,9 @@ pub fn run(job: Job, messages: &Messages) -> Result<Summary> {
     if job.labels.labels().len() == 1 {
         messages.warning("there is only one label: its probability is always 1");
     }
+    let files = hub::locate(&job.model.name, &job.model.hub)?;
+    // A download may be broken off at once; an output file that was begun is cleared away first.
+    interrupt::watch()?;
     let names = job.labels.names().into_iter().map(str::to_owned).collect();
     let top = job.judgement.top;
     let (mut report, mut done) = match &job.output {
@@ -96,7 +100,7 @@ pub fn run(job: Job, messages: &Messages) -> Result<Summary> {
         }
         OutputChoice::Resume(path) => Report::resume(path, names, top)?,
     };
-    let files = hub::locate(&job.model.name, &job.model.hub)?;
+    let done_before = done.len();
     let checkpoint = Checkpoint::open(&files, &job.model.device.open()?, job.model.precision)?;
     let pool = ThreadPoolBuilder::new().num_threads(job.threads.unwrap_or(0)).build();
     let pool = Arc::new(pool.context("cannot start threads")?);
@@ -105,14 +109,16 @@ pub fn run(job: Job, messages: &Messages) -> Result<Summary> {
 
     let transform = checkpoint.transform().clone();
     let stages = Stages { transform, keep_picture: job.show, cache: Arc::downgrade(&cache) };
-    interrupt::watch()?;
+    if messages.start() && done.is_empty() && job.inputs.are_quick_to_count() {
+        let (inputs, messages) = (job.inputs.clone(), messages.clone());
+        thread::spawn(move || inputs.sources().map(|sources| messages.expect(sources.count() as u64)));
+    }
     let sources = job.inputs.sources()?.filter(move |source| !done.take(&source.name));
     let batches = Batches::start(sources, stages, pool.clone(), job.batch_size)?;
     let classifier = pool.install(|| classifier(&checkpoint, &job.labels, &cache, messages))?;
     let mut network = Network { checkpoint: &checkpoint, encoder: None, cache: &cache, pool: &pool };
 
     report.begin()?;
-    messages.start(None);
     let mut summary = Summary::default();
     for batch in batches {
         for record in network.classify(batch, &classifier, job.judgement)? {
@@ -123,6 +129,9 @@ pub fn run(job: Job, messages: &Messages) -> Result<Summary> {
             report.write(&record)?;
             messages.advance();
         }
+    }
+    if summary == Summary::default() && done_before == 0 && !interrupt::requested() {
+        messages.warning("no images were found");
     }
     messages.finish(summary.classified, summary.failed);
     if interrupt::requested() {

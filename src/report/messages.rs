@@ -54,18 +54,23 @@ impl Messages {
         }
     }
 
-    /// Begins to show how many images are done, and of how many where that is known; only to
-    /// people, and not where they already see the records.
-    pub fn start(&self, images: Option<u64>) {
+    /// Begins to show how many images are done; only to people, and not where they already see the
+    /// records. Tells whether it does.
+    pub fn start(&self) -> bool {
         let shown = !self.quiet && io::stderr().is_terminal() && !io::stdout().is_terminal();
-        let template = match images {
-            Some(_) => "{bar:30} {human_pos} of {human_len} images, {per_sec}, {eta} left",
-            None => "{spinner} {human_pos} images, {per_sec}, {elapsed}",
-        };
-        let style = ProgressStyle::with_template(template).expect("the template is valid");
         let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        let bar = ProgressBar::with_draw_target(images, target).with_style(style);
+        let bar = ProgressBar::with_draw_target(None, target)
+            .with_style(style("{spinner} {human_pos} images, {per_sec}, {elapsed}"));
         self.progress.get_or_init(|| Progress { bar, start: Instant::now() });
+        shown
+    }
+
+    /// Tells how many images there are, once that is known.
+    pub fn expect(&self, images: u64) {
+        if let Some(Progress { bar, .. }) = self.progress.get() {
+            bar.set_length(images);
+            bar.set_style(style("{bar:30} {human_pos} of {human_len} images, {per_sec}, {eta} left"));
+        }
     }
 
     /// Counts an image as done.
@@ -86,4 +91,8 @@ impl Messages {
             eprintln!("{images} images, {failed} failed, {rate:.1} images/s");
         }
     }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).expect("the template is valid")
 }

@@ -101,10 +101,16 @@ impl World {
 /// The folder that was printed.
 #[track_caller]
 fn folder(output: &Output) -> PathBuf {
+    let folders = folders(output);
+    assert_eq!(folders.len(), 1, "{folders:?}");
+    folders[0].clone()
+}
+
+/// The folders that a fetch told.
+#[track_caller]
+fn folders(output: &Output) -> Vec<PathBuf> {
     assert!(output.status.success(), "stderr: {}", String::from_utf8_lossy(&output.stderr));
-    let stdout = std::str::from_utf8(&output.stdout).unwrap();
-    assert_eq!(stdout.lines().count(), 1, "{stdout}");
-    stdout.trim_end().into()
+    std::str::from_utf8(&output.stdout).unwrap().lines().map(PathBuf::from).collect()
 }
 
 /// What was said instead.
@@ -217,7 +223,8 @@ fn the_default_models_safetensors_are_found_in_a_pull_request() {
     let world = World::empty();
     world.commit(DEFAULT_ID, "main", COMMIT, &[PICKLE]);
     world.commit(DEFAULT_ID, "refs/pr/15", OTHER_COMMIT, &[("model.safetensors", &weights())]);
-    assert_eq!(folder(&world.fetch(&[])), world.snapshot(DEFAULT_ID, COMMIT));
+    let both = [COMMIT, OTHER_COMMIT].map(|commit| world.snapshot(DEFAULT_ID, commit));
+    assert_eq!(folders(&world.fetch(&[])), both);
     let asked = world.asked();
     let resolve = |revision: &str| format!("/{DEFAULT_ID}/resolve/{revision}/model.safetensors");
     assert_eq!(
@@ -230,8 +237,8 @@ fn the_default_models_safetensors_are_found_in_a_pull_request() {
     let reference = world.repository(DEFAULT_ID).join("refs/refs/pr/15");
     assert_eq!(fs::read_to_string(reference).unwrap(), OTHER_COMMIT);
 
-    folder(&world.fetch(&["--offline"]));
-    folder(&world.fetch(&[]));
+    assert_eq!(folders(&world.fetch(&["--offline"])), both);
+    assert_eq!(folders(&world.fetch(&[])), both);
     assert_eq!(world.asked(), [""; 0]);
 }
 

@@ -79,9 +79,11 @@ pub enum TokenizerFiles {
 }
 
 impl ModelFiles {
-    /// The folder they are in.
-    pub fn folder(&self) -> &Path {
-        self.config.parent().expect("a file is in a folder")
+    /// The folders they are in: one, or two where the weights come from another revision.
+    pub fn folders(&self) -> Vec<&Path> {
+        let mut folders: Vec<_> = self.paths().into_iter().filter_map(Path::parent).collect();
+        folders.dedup();
+        folders
     }
 
     /// Every file that says what the model computes, in a fixed order.

@@ -15,7 +15,7 @@ pub fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, y: &mut [f3
 
 fn layer_norm_on(isa: Isa, x: &[f32], weight: &[f32], bias: &[f32], eps: f32, y: &mut [f32]) {
     let width = weight.len();
-    assert!(bias.len() == width && x.len() == y.len() && x.len() % width == 0);
+    assert!(bias.len() == width && x.len() == y.len() && x.len().is_multiple_of(width));
     let elements = width * (TASK_ELEMENTS / width).max(1);
     y.par_chunks_mut(elements)
         .zip(x.par_chunks(elements))
