@@ -1,6 +1,6 @@
 //! Scaled dot-product attention over fused queries, keys and values.
 
-use super::matmul::{Ahead, Tile, product};
+use super::matmul::{Ahead, Factors, Tile, product};
 use super::simd::{Isa, Kernel, Simd, dispatch};
 use rayon::prelude::*;
 use rten_simd::SimdOp;
@@ -171,19 +171,15 @@ impl Operands<'_> {
         for column in (0..columns).step_by(group) {
             for first in (0..rows).step_by(S::TILE_ROWS) {
                 let rows = (rows - first).min(S::TILE_ROWS);
-                let (x, w) = (&x[first * x_stride..], &w[column..]);
-                unsafe {
-                    product::<S, VECTORS>(
-                        rows,
-                        x.as_ptr(),
-                        x_stride,
-                        w.as_ptr(),
-                        w_stride,
-                        length,
-                        Ahead::nothing(),
-                        &mut tile,
-                    );
-                }
+                let factors = Factors {
+                    x: x[first * x_stride..].as_ptr(),
+                    x_stride,
+                    w: w[column..].as_ptr(),
+                    w_stride,
+                    length,
+                    ahead: Ahead::nothing(),
+                };
+                unsafe { product::<S, VECTORS>(rows, &factors, &mut tile) };
                 for m in 0..rows {
                     keep(first + m, column, &tile.row(m)[..group]);
                 }

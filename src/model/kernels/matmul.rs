@@ -68,7 +68,7 @@ impl Packed {
 
     fn pack_on(isa: Isa, weight: &Weight) -> Self {
         let inputs = weight.inputs;
-        assert!(weight.values.len() % inputs == 0);
+        assert!(weight.values.len().is_multiple_of(inputs));
         let mut panels = vec![Aligned([0.0; 16]); weight.outputs().div_ceil(PANEL) * inputs * PANEL / 16];
         panels
             .par_chunks_mut(inputs * PANEL / 16)
@@ -234,18 +234,15 @@ impl Block {
             let first = self.rows * tile / tiles;
             let rows = self.rows * (tile + 1) / tiles - first;
             unsafe {
-                let ahead = self.ahead::<S>(part, tile, tiles);
-                let x = self.x.add(first * self.inputs + part.depth);
-                product::<S, VECTORS>(
-                    rows,
-                    x,
-                    self.inputs,
-                    panel,
-                    VECTORS * S::LANES,
-                    part.length,
-                    ahead,
-                    sums,
-                );
+                let factors = Factors {
+                    x: self.x.add(first * self.inputs + part.depth),
+                    x_stride: self.inputs,
+                    w: panel,
+                    w_stride: VECTORS * S::LANES,
+                    length: part.length,
+                    ahead: self.ahead::<S>(part, tile, tiles),
+                };
+                product::<S, VECTORS>(rows, &factors, sums);
                 self.keep::<S>(first, rows, part, sums);
             }
         }
@@ -352,43 +349,42 @@ impl Ahead {
     }
 }
 
-/// The products of at most [`Simd::TILE_ROWS`] rows of `x`, `x_stride` apart, with `length` rows of
-/// `V` vectors each, `w_stride` apart.
+/// What [`product`] multiplies: rows of `x`, `x_stride` apart, and `length` rows of vectors, `w_stride`
+/// apart.
+#[derive(Clone, Copy)]
+pub(super) struct Factors {
+    pub(super) x: *const f32,
+    pub(super) x_stride: usize,
+    pub(super) w: *const f32,
+    pub(super) w_stride: usize,
+    pub(super) length: usize,
+    pub(super) ahead: Ahead,
+}
+
+/// The products of `rows` rows, at most [`Simd::TILE_ROWS`], with `V` vectors.
+///
+/// # Safety
+///
+/// The factors must be there, and so must the instructions of `S`.
 #[inline(always)]
-pub(super) unsafe fn product<S: Simd, const V: usize>(
-    rows: usize,
-    x: *const f32,
-    x_stride: usize,
-    w: *const f32,
-    w_stride: usize,
-    length: usize,
-    ahead: Ahead,
-    to: &mut Tile,
-) {
+pub(super) unsafe fn product<S: Simd, const V: usize>(rows: usize, factors: &Factors, to: &mut Tile) {
     unsafe {
         match rows {
-            1 => product_of::<S, V, 1>(x, x_stride, w, w_stride, length, ahead, to),
-            2 => product_of::<S, V, 2>(x, x_stride, w, w_stride, length, ahead, to),
-            3 => product_of::<S, V, 3>(x, x_stride, w, w_stride, length, ahead, to),
-            4 => product_of::<S, V, 4>(x, x_stride, w, w_stride, length, ahead, to),
-            5 => product_of::<S, V, 5>(x, x_stride, w, w_stride, length, ahead, to),
-            6 => product_of::<S, V, 6>(x, x_stride, w, w_stride, length, ahead, to),
-            7 => product_of::<S, V, 7>(x, x_stride, w, w_stride, length, ahead, to),
-            _ => product_of::<S, V, 8>(x, x_stride, w, w_stride, length, ahead, to),
+            1 => product_of::<S, V, 1>(factors, to),
+            2 => product_of::<S, V, 2>(factors, to),
+            3 => product_of::<S, V, 3>(factors, to),
+            4 => product_of::<S, V, 4>(factors, to),
+            5 => product_of::<S, V, 5>(factors, to),
+            6 => product_of::<S, V, 6>(factors, to),
+            7 => product_of::<S, V, 7>(factors, to),
+            _ => product_of::<S, V, 8>(factors, to),
         }
     }
 }
 
 #[inline(always)]
-unsafe fn product_of<S: Simd, const V: usize, const M: usize>(
-    x: *const f32,
-    x_stride: usize,
-    w: *const f32,
-    w_stride: usize,
-    length: usize,
-    ahead: Ahead,
-    to: &mut Tile,
-) {
+unsafe fn product_of<S: Simd, const V: usize, const M: usize>(factors: &Factors, to: &mut Tile) {
+    let Factors { x, x_stride, w, w_stride, length, ahead } = *factors;
     if M > S::TILE_ROWS {
         unreachable!("a tile has at most {} rows", S::TILE_ROWS);
     }
