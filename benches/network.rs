@@ -22,7 +22,7 @@ fn linear(c: &mut Criterion) {
     for (name, inputs, outputs) in LINEAR {
         let mut group = c.benchmark_group(format!("linear {name}"));
         let (values, bias) = (random(inputs * outputs), random(outputs));
-        let weight = Weight { values: &values, bias: Some(&bias), inputs, packed: None };
+        let weight = Weight { values: &values, bias: Some(&bias), inputs };
         let int8 = Int8Matrix::quantize(&[weight]).expect("few inputs");
         for batch in BATCHES {
             let x = random(batch * TOKENS * inputs);
@@ -41,9 +41,7 @@ fn linear(c: &mut Criterion) {
 fn quantize(c: &mut Criterion) {
     let values = random(WIDTH * 4 * WIDTH);
     c.bench_function("quantize fc1", |b| {
-        b.iter(|| {
-            Int8Matrix::quantize(&[Weight { values: &values, bias: None, inputs: WIDTH, packed: None }])
-        });
+        b.iter(|| Int8Matrix::quantize(&[Weight { values: &values, bias: None, inputs: WIDTH }]));
     });
 }
 
@@ -68,12 +66,8 @@ fn between(c: &mut Criterion) {
 /// A block's steps, one after another.
 fn block(c: &mut Criterion) {
     let weights = LINEAR.map(|(_, inputs, outputs)| (random(inputs * outputs), random(outputs), inputs));
-    let weights = weights.each_ref().map(|(values, bias, inputs)| Weight {
-        values,
-        bias: Some(bias),
-        inputs: *inputs,
-        packed: None,
-    });
+    let weights =
+        weights.each_ref().map(|(values, bias, inputs)| Weight { values, bias: Some(bias), inputs: *inputs });
     let int8 = weights.map(|weight| Int8Matrix::quantize(&[weight]).expect("few inputs"));
     let (weight, bias) = (random(WIDTH), random(WIDTH));
     for batch in BATCHES {

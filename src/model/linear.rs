@@ -3,13 +3,11 @@
 //! On a CPU the weights stay as they lie in the mapped file, see [`kernels::matmul`], or are
 //! quantised, see [`Int8Matrix`]; on a GPU they are candle tensors there.
 
-use super::kernels::{self, Int8Matrix, Packed, Target, Weight};
+use super::kernels::{self, Int8Matrix, Target, Weight};
 use super::precision::Precision;
 use super::weights::{Values, View, Weights};
 use anyhow::{Context, Result};
 use candle_core::{CpuStorage, CustomOp1, Device, InplaceOp2, Layout, Shape, Tensor};
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The tensors of one matrix: `[outputs, inputs]`, and a bias where there is one.
 pub struct LinearWeights {
@@ -48,30 +46,11 @@ struct HostMatrix {
     values: Values,
     bias: Option<Values>,
     inputs: usize,
-    used: AtomicBool,
-    packed: OnceLock<Packed>,
 }
 
 impl HostMatrix {
     fn weight(&self) -> Weight<'_> {
-        Weight {
-            values: &self.values,
-            bias: self.bias.as_deref(),
-            inputs: self.inputs,
-            packed: self.packed.get(),
-        }
-    }
-
-    /// What is used a second time is packed, and the file's pages are let go: a run of one image
-    /// never waits for it, a run of many hardly.
-    fn use_again(&self) {
-        if self.used.swap(true, Ordering::Relaxed) && self.values.is_mapped() {
-            self.packed.get_or_init(|| {
-                let packed = Packed::pack(&self.weight());
-                self.values.let_go();
-                packed
-            });
-        }
+        Weight { values: &self.values, bias: self.bias.as_deref(), inputs: self.inputs }
     }
 }
 
@@ -85,13 +64,7 @@ impl Linear {
         let place = if device.is_cpu() {
             let host = |m: &&LinearWeights| {
                 let bias = m.bias.as_ref().map(View::values).transpose()?;
-                Ok(HostMatrix {
-                    values: m.weight.values()?,
-                    bias,
-                    inputs,
-                    used: AtomicBool::new(false),
-                    packed: OnceLock::new(),
-                })
+                Ok(HostMatrix { values: m.weight.values()?, bias, inputs })
             };
             let matrices = matrices.iter().map(host).collect::<Result<Vec<_>>>()?;
             match precision {
@@ -143,7 +116,6 @@ impl Linear {
     fn multiply(&self, x: &[f32], y: &mut [f32], target: Target) {
         match &self.place {
             Place::Host(matrices) => {
-                matrices.iter().for_each(HostMatrix::use_again);
                 let weights: Vec<_> = matrices.iter().map(HostMatrix::weight).collect();
                 kernels::matmul(x, &weights, y, target);
             }

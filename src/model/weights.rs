@@ -10,8 +10,6 @@ use candle_core::pickle::PthTensors;
 use candle_core::{DType, Device, Tensor};
 use half::{bf16, f16};
 use memmap2::Mmap;
-#[cfg(unix)]
-use memmap2::UncheckedAdvice;
 use safetensors::{Dtype, SafeTensors};
 use std::collections::HashMap;
 use std::fs::File;
@@ -137,24 +135,6 @@ impl View {
 pub enum Values {
     Mapped { file: Arc<Mmap>, bytes: Range<usize> },
     Owned(Vec<f32>),
-}
-
-impl Values {
-    /// Whether they lie in the file.
-    pub fn is_mapped(&self) -> bool {
-        matches!(self, Self::Mapped { .. })
-    }
-
-    /// Gives the memory of the mapped elements back; they are read again when asked for again.
-    pub fn let_go(&self) {
-        #[cfg(unix)]
-        if let Self::Mapped { file, bytes } = self {
-            // SAFETY: the mapping is of a file and never written to, so that its pages come back as
-            // they were. A refusal leaves the memory as it was, which does no harm.
-            let _ =
-                unsafe { file.unchecked_advise_range(UncheckedAdvice::DontNeed, bytes.start, bytes.len()) };
-        }
-    }
 }
 
 impl Deref for Values {

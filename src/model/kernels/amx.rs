@@ -6,8 +6,12 @@
 use super::int8::{Block, DEPTH_STEP, PANEL, ROW_STEP, Sums};
 use super::simd::x86::Avx512;
 use std::arch::asm;
-use std::arch::x86_64::__cpuid_count;
+use std::arch::x86_64::{__cpuid_count, _MM_HINT_T1, _mm_prefetch};
+use std::ops::Range;
 use std::sync::OnceLock;
+
+/// Lines of the cache that a panel's tiles take at one depth.
+const STEP_LINES: usize = DEPTH_STEP * PANEL / 64;
 
 /// Whether the processor has AMX for 8-bit integers and the system lets this process use it.
 pub(super) fn available() -> bool {
@@ -70,12 +74,14 @@ pub(super) unsafe fn run(block: &Block) {
     // SAFETY: rows are padded to whole tiles; the registers are this function's alone.
     unsafe {
         asm!("ldtilecfg [{}]", in(reg) &CONFIGURATION, options(nostack, readonly));
-        for first in (0..rows).step_by(2 * ROW_STEP) {
+        let passes = rows.div_ceil(2 * ROW_STEP);
+        for (pass, first) in (0..rows).step_by(2 * ROW_STEP).enumerate() {
             let left = rows - first;
+            let ahead = STEP_LINES * pass / passes..STEP_LINES * (pass + 1) / passes;
             if left > ROW_STEP {
-                two_tiles(block, first, &mut sums);
+                two_tiles(block, first, ahead, &mut sums);
             } else {
-                one_tile(block, first, &mut sums);
+                one_tile(block, first, ahead, &mut sums);
             }
             block.keep::<Avx512>(&sums, first, left.min(2 * ROW_STEP));
         }
@@ -83,13 +89,25 @@ pub(super) unsafe fn run(block: &Block) {
     }
 }
 
+/// Asks for `lines` of what the next panel has at depth `k`: tiles are loaded too fast for the
+/// processor to see what comes.
+#[inline(always)]
+fn prefetch(block: &Block, k: usize, lines: Range<usize>) {
+    for line in lines {
+        let next = block.w.wrapping_add((block.depth + k) * PANEL + 64 * line);
+        // SAFETY: a prefetch does not fault.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(next) };
+    }
+}
+
 /// 32 rows from `first` with all columns.
 #[inline(always)]
-unsafe fn two_tiles(block: &Block, first: usize, sums: &mut Sums) {
+unsafe fn two_tiles(block: &Block, first: usize, ahead: Range<usize>, sums: &mut Sums) {
     unsafe {
         asm!("tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3", options(nostack, nomem));
         let x = block.x.add(first * block.depth);
         for k in (0..block.depth).step_by(DEPTH_STEP) {
+            prefetch(block, k, ahead.clone());
             asm!(
                 "tileloadd tmm4, [{upper} + {depth}]",
                 "tileloadd tmm6, [{w} + {stride}]",
@@ -122,11 +140,12 @@ unsafe fn two_tiles(block: &Block, first: usize, sums: &mut Sums) {
 
 /// 16 rows from `first` with all columns.
 #[inline(always)]
-unsafe fn one_tile(block: &Block, first: usize, sums: &mut Sums) {
+unsafe fn one_tile(block: &Block, first: usize, ahead: Range<usize>, sums: &mut Sums) {
     unsafe {
         asm!("tilezero tmm0", "tilezero tmm1", options(nostack, nomem));
         let x = block.x.add(first * block.depth);
         for k in (0..block.depth).step_by(DEPTH_STEP) {
+            prefetch(block, k, ahead.clone());
             asm!(
                 "tileloadd tmm4, [{x} + {depth}]",
                 "tileloadd tmm6, [{w} + {stride}]",

@@ -37,7 +37,7 @@ fn attention_on(isa: Isa, qkv: &[f32], heads: Heads, queries: Option<&[usize]>, 
     assert!(queries.is_none_or(|q| q.len() == sequences && q.iter().all(|&t| t < tokens)));
 
     let y = Output(y.as_mut_ptr());
-    (0..sequences * count).into_par_iter().for_each(|task| {
+    (0..sequences * count).into_par_iter().for_each_init(Scratch::default, |scratch, task| {
         let (sequence, head) = (task / count, task % count);
         let y = &y;
         let head = Head {
@@ -48,6 +48,7 @@ fn attention_on(isa: Isa, qkv: &[f32], heads: Heads, queries: Option<&[usize]>, 
             y: unsafe { y.0.add(sequence * asking * width + head * (width / count)) },
             head,
             heads,
+            scratch,
         };
         dispatch(isa, head);
     });
@@ -66,6 +67,18 @@ struct Head<'a> {
     first_query: usize,
     asking: usize,
     y: *mut f32,
+    scratch: &'a mut Scratch,
+}
+
+/// Memory that a thread uses for one head after another.
+#[derive(Default)]
+struct Scratch {
+    /// The keys, one token a column.
+    keys: Vec<f32>,
+    /// Scores, then probabilities, one asking token a row.
+    scores: Vec<f32>,
+    /// The values, one token a row.
+    values: Vec<f32>,
 }
 
 /// Vectors of scores or values taken at a time.
@@ -83,13 +96,16 @@ impl Kernel for Head<'_> {
         let (query, key, value) =
             (self.head * head_width, width + self.head * head_width, 2 * width + self.head * head_width);
 
-        let mut keys = vec![0f32; head_width * scores_width];
-        unsafe { self.transpose_keys::<S>(&self.qkv[key..], &mut keys, scores_width) };
-        let mut scores = vec![0f32; self.asking * scores_width];
+        // What the last head left is overwritten, or in columns that nothing reads.
+        let Scratch { keys, scores, values } = self.scratch;
+        keys.resize(head_width * scores_width, 0.0);
+        scores.resize(self.asking * scores_width, 0.0);
+        values.resize(tokens * values_width, 0.0);
+        unsafe { transpose_keys::<S>(&self.qkv[key..], self.heads, keys, scores_width) };
         let scale = 1.0 / (head_width as f32).sqrt();
         let q = &self.qkv[self.first_query * stride + query..];
         let operands =
-            Operands { x: q, x_stride: stride, w: &keys, w_stride: scores_width, length: head_width };
+            Operands { x: q, x_stride: stride, w: keys, w_stride: scores_width, length: head_width };
         unsafe {
             operands.multiply::<S>(self.asking, scores_width, |row, column, sums| {
                 let scores = &mut scores[row * scores_width + column..][..group];
@@ -102,17 +118,11 @@ impl Kernel for Head<'_> {
             row[seen..].fill(0.0);
         }
 
-        let mut values = vec![0f32; tokens * values_width];
         for (token, to) in values.chunks_exact_mut(values_width).enumerate() {
             to[..head_width].copy_from_slice(&self.qkv[token * stride + value..][..head_width]);
         }
-        let operands = Operands {
-            x: &scores,
-            x_stride: scores_width,
-            w: &values,
-            w_stride: values_width,
-            length: tokens,
-        };
+        let operands =
+            Operands { x: scores, x_stride: scores_width, w: values, w_stride: values_width, length: tokens };
         unsafe {
             operands.multiply::<S>(self.asking, values_width, |row, column, sums| {
                 let columns = (head_width - column).min(group);
@@ -124,24 +134,22 @@ impl Kernel for Head<'_> {
     }
 }
 
-impl Head<'_> {
-    /// The keys of this head, one token a column.
-    #[inline(always)]
-    unsafe fn transpose_keys<S: Simd>(&self, keys: &[f32], to: &mut [f32], to_width: usize) {
-        let Heads { tokens, width, heads, .. } = self.heads;
-        let head_width = width / heads;
-        let whole = head_width - head_width % 4;
-        for first in (0..tokens).step_by(S::LANES) {
-            // Columns beyond the last token repeat it; nothing reads them.
-            let rows: [*const f32; 16] =
-                std::array::from_fn(|n| keys[(first + n).min(tokens - 1) * 3 * width..].as_ptr());
-            for k in (0..whole).step_by(4) {
-                unsafe { S::transpose4(&rows, k, to.as_mut_ptr().add(k * to_width + first), to_width) };
-            }
-            for k in whole..head_width {
-                for (n, row) in rows.iter().take(S::LANES).enumerate() {
-                    to[k * to_width + first + n] = unsafe { *row.add(k) };
-                }
+/// Turns the keys of a head, its first key at the beginning of `keys`, into one token a column.
+#[inline(always)]
+unsafe fn transpose_keys<S: Simd>(keys: &[f32], heads: Heads, to: &mut [f32], to_width: usize) {
+    let Heads { tokens, width, heads, .. } = heads;
+    let head_width = width / heads;
+    let whole = head_width - head_width % 4;
+    for first in (0..tokens).step_by(S::LANES) {
+        // Columns beyond the last token repeat it; nothing reads them.
+        let rows: [*const f32; 16] =
+            std::array::from_fn(|n| keys[(first + n).min(tokens - 1) * 3 * width..].as_ptr());
+        for k in (0..whole).step_by(4) {
+            unsafe { S::transpose4(&rows, k, to.as_mut_ptr().add(k * to_width + first), to_width) };
+        }
+        for k in whole..head_width {
+            for (n, row) in rows.iter().take(S::LANES).enumerate() {
+                to[k * to_width + first + n] = unsafe { *row.add(k) };
             }
         }
     }

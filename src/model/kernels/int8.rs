@@ -451,7 +451,7 @@ mod tests {
         for (rows, inputs, outputs) in [(1, 1, 1), (5, 67, 33), (50, 768, 96), (17, 130, 31), (33, 64, 32)] {
             let (x, w) = (random(rows * inputs, 1), random(outputs * inputs, 2));
             let bias = random(outputs, 3);
-            let weight = Weight { values: &w, bias: Some(&bias), inputs, packed: None };
+            let weight = Weight { values: &w, bias: Some(&bias), inputs };
             let matrix = Int8Matrix::quantize(&[weight]).expect("few inputs");
             let exact = exact(&x, &w, inputs, outputs);
             let before = random(rows * outputs, 4);
@@ -484,8 +484,8 @@ mod tests {
         let (inputs, outputs) = (256, 32);
         for (x, w) in [(1.0, 1.0), (-1.0, 1.0), (1.0, -1.0), (-1.0, -1.0)] {
             let (xs, ws) = (vec![x; inputs], vec![w; inputs * outputs]);
-            let matrix = Int8Matrix::quantize(&[Weight { values: &ws, bias: None, inputs, packed: None }])
-                .expect("few inputs");
+            let matrix =
+                Int8Matrix::quantize(&[Weight { values: &ws, bias: None, inputs }]).expect("few inputs");
             for isa in Isa::all_of_this_machine() {
                 let mut y = vec![0.0; outputs];
                 multiply(isa, &xs, &matrix, &mut y, Target::Overwrite);
@@ -498,8 +498,7 @@ mod tests {
     fn row_is_the_same_alone_as_among_others() {
         let (rows, inputs, outputs) = (1100, 64, 40);
         let (x, w) = (random(rows * inputs, 5), random(outputs * inputs, 6));
-        let matrix = Int8Matrix::quantize(&[Weight { values: &w, bias: None, inputs, packed: None }])
-            .expect("few inputs");
+        let matrix = Int8Matrix::quantize(&[Weight { values: &w, bias: None, inputs }]).expect("few inputs");
         let mut all = vec![0.0; rows * outputs];
         matmul_int8(&x, &matrix, &mut all, Target::Overwrite);
         for row in [0, 511, 512, 1099] {
@@ -512,12 +511,7 @@ mod tests {
     #[test]
     fn zero_rows_give_the_bias() {
         let weight = [0.0; 8];
-        let matrix = Int8Matrix::quantize(&[Weight {
-            values: &weight,
-            bias: Some(&[3.0, 4.0]),
-            inputs: 4,
-            packed: None,
-        }]);
+        let matrix = Int8Matrix::quantize(&[Weight { values: &weight, bias: Some(&[3.0, 4.0]), inputs: 4 }]);
         let mut y = [0.0; 2];
         matmul_int8(&[0.0; 4], &matrix.expect("few inputs"), &mut y, Target::Overwrite);
         assert_eq!(y, [3.0, 4.0]);
@@ -526,7 +520,7 @@ mod tests {
     #[test]
     fn matrix_too_deep_for_exact_sums_is_refused() {
         let values = vec![1.0; MAX_DEPTH + 1];
-        let weight = Weight { values: &values, bias: None, inputs: MAX_DEPTH + 1, packed: None };
+        let weight = Weight { values: &values, bias: None, inputs: MAX_DEPTH + 1 };
         assert!(Int8Matrix::quantize(&[weight]).is_none());
     }
 }

@@ -3,18 +3,20 @@
 //! The weights are used as the checkpoint file has them, one output a row: a task turns a few
 //! rows of `w` into a panel that fits the first-level cache, multiplies all its rows of `x` with
 //! it, and forgets it. That needs no memory, and a mapped file is read once, when its weights are
-//! first used. It costs a fifth of the time of one image, so weights that are used again can be
-//! kept as panels instead, see [`Packed`].
+//! first used. Panels that were kept made one image 7 % faster and eight 2 %: not worth as much
+//! memory again as the weights.
 
 use super::simd::{Isa, Kernel, Simd, dispatch};
 use rayon::prelude::*;
 
-/// Summed elements of a panel: with `PANEL` columns 24 KiB.
-const DEPTH: usize = 128;
+/// Summed elements of a panel: with `PANEL` columns 36 KiB.
+const DEPTH: usize = 192;
 /// Vectors in a row of a panel.
 const VECTORS: usize = 3;
 /// Columns of the widest panel, that of AVX-512, which are the rows of `w` in one task.
 const PANEL: usize = VECTORS * 16;
+/// Elements in a line of the cache.
+const LINE: usize = 16;
 /// The most rows of a register tile.
 const MAX_TILE_ROWS: usize = 8;
 /// Rows of `x` in one task at most: `DEPTH` elements of each, and the sums, stay in the
@@ -39,71 +41,11 @@ pub struct Weight<'a> {
     pub values: &'a [f32],
     pub bias: Option<&'a [f32]>,
     pub inputs: usize,
-    /// The same values in panels, where they were packed.
-    pub packed: Option<&'a Packed>,
 }
 
 impl Weight<'_> {
     fn outputs(&self) -> usize {
         self.values.len() / self.inputs
-    }
-}
-
-/// A weight matrix as panels that follow one another, each of all inputs.
-pub struct Packed {
-    panels: Vec<Aligned>,
-    inputs: usize,
-}
-
-/// Elements as one line of the cache.
-#[derive(Clone, Copy)]
-#[repr(align(64))]
-struct Aligned(#[expect(dead_code, reason = "read through pointers")] [f32; 16]);
-
-impl Packed {
-    /// Packs the values of `weight`.
-    pub fn pack(weight: &Weight) -> Self {
-        Self::pack_on(Isa::of_this_machine(), weight)
-    }
-
-    fn pack_on(isa: Isa, weight: &Weight) -> Self {
-        let inputs = weight.inputs;
-        assert!(weight.values.len().is_multiple_of(inputs));
-        let mut panels = vec![Aligned([0.0; 16]); weight.outputs().div_ceil(PANEL) * inputs * PANEL / 16];
-        panels
-            .par_chunks_mut(inputs * PANEL / 16)
-            .zip(weight.values.par_chunks(PANEL * inputs))
-            .for_each(|(panels, w)| dispatch(isa, FillPanels { w, inputs, panels }));
-        Self { panels, inputs }
-    }
-
-    /// The panels from that column on, the first of a widest panel.
-    fn columns_from(&self, column: usize) -> *const f32 {
-        self.panels[column * self.inputs / 16..].as_ptr().cast()
-    }
-}
-
-struct FillPanels<'a> {
-    w: &'a [f32],
-    inputs: usize,
-    panels: &'a mut [Aligned],
-}
-
-impl Kernel for FillPanels<'_> {
-    #[inline(always)]
-    unsafe fn run<S: Simd>(self) {
-        let to: *mut f32 = self.panels.as_mut_ptr().cast();
-        let columns = self.w.len() / self.inputs;
-        for column in (0..columns).step_by(VECTORS * S::LANES) {
-            let part = Part {
-                column,
-                columns: (columns - column).min(VECTORS * S::LANES),
-                depth: 0,
-                length: self.inputs,
-            };
-            // SAFETY: `panels` has whole panels for all columns.
-            unsafe { fill::<S>(self.w.as_ptr(), self.inputs, &part, to.add(column * self.inputs)) };
-        }
     }
 }
 
@@ -138,7 +80,6 @@ fn matmul_on(isa: Isa, x: &[f32], weights: &[Weight], y: &mut [f32], target: Tar
                     rows,
                     inputs,
                     w: weight.values[first * inputs..].as_ptr(),
-                    packed: weight.packed.map(|packed| packed.columns_from(first)),
                     bias: weight.bias.map(|b| b[first..].as_ptr()),
                     // SAFETY: within `y`, whose rows are `width` long.
                     y: unsafe { y.as_mut_ptr().add(first_row * width + column + first) },
@@ -159,7 +100,6 @@ struct Block {
     rows: usize,
     inputs: usize,
     w: *const f32,
-    packed: Option<*const f32>,
     bias: Option<*const f32>,
     y: *mut f32,
     columns: usize,
@@ -204,14 +144,8 @@ impl Kernel for Block {
                 };
                 // SAFETY: `part` lies within the block.
                 unsafe {
-                    let panel = match self.packed {
-                        Some(packed) => packed.add(column * self.inputs + depth * VECTORS * S::LANES),
-                        None => {
-                            fill::<S>(self.w, self.inputs, &part, panel.0.as_mut_ptr());
-                            panel.0.as_ptr()
-                        }
-                    };
-                    self.multiply::<S>(&part, panel, &mut tile);
+                    self.fill::<S>(&part, &mut panel);
+                    self.multiply::<S>(&part, &panel, &mut tile);
                 }
             }
         }
@@ -227,8 +161,29 @@ struct Part {
 }
 
 impl Block {
+    /// Transposes rows of `w` into the panel; columns beyond the last repeat it.
     #[inline(always)]
-    unsafe fn multiply<S: Simd>(&self, part: &Part, panel: *const f32, sums: &mut Tile) {
+    unsafe fn fill<S: Simd>(&self, part: &Part, panel: &mut Panel) {
+        let row = |n: usize| unsafe {
+            self.w.add((part.column + n.min(part.columns - 1)) * self.inputs + part.depth)
+        };
+        for half in 0..VECTORS {
+            let rows: [*const f32; 16] = std::array::from_fn(|n| row(half * S::LANES + n % S::LANES));
+            let to = unsafe { panel.0.as_mut_ptr().add(half * S::LANES) };
+            let whole = part.length - part.length % 4;
+            for k in (0..whole).step_by(4) {
+                unsafe { S::transpose4(&rows, k, to.add(k * VECTORS * S::LANES), VECTORS * S::LANES) };
+            }
+            for k in whole..part.length {
+                for (n, row) in rows.iter().take(S::LANES).enumerate() {
+                    unsafe { *to.add(k * VECTORS * S::LANES + n) = *row.add(k) };
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn multiply<S: Simd>(&self, part: &Part, panel: &Panel, sums: &mut Tile) {
         let tiles = self.rows.div_ceil(S::TILE_ROWS);
         for tile in 0..tiles {
             let first = self.rows * tile / tiles;
@@ -237,7 +192,7 @@ impl Block {
                 let factors = Factors {
                     x: self.x.add(first * self.inputs + part.depth),
                     x_stride: self.inputs,
-                    w: panel,
+                    w: panel.0.as_ptr(),
                     w_stride: VECTORS * S::LANES,
                     length: part.length,
                     ahead: self.ahead::<S>(part, tile, tiles),
@@ -249,8 +204,8 @@ impl Block {
     }
 
     /// Part `tile` of `tiles` of what the next panel will be made of, here or in the task that is
-    /// likely next. Transposing reads too little of too many rows for the processor to see what
-    /// comes, and a panel is read too fast for what it sees.
+    /// likely next. Transposing reads too little of too many rows for the processor to see
+    /// what comes.
     #[inline(always)]
     fn ahead<S: Simd>(&self, part: &Part, tile: usize, tiles: usize) -> Ahead {
         let (column, depth) = (part.column + part.columns, part.depth + part.length);
@@ -259,12 +214,10 @@ impl Block {
             (false, true) => (0, depth),
             (false, false) => (self.columns, 0),
         };
-        let (rows, stride) = match self.packed {
-            Some(packed) => (packed.wrapping_add(column * self.inputs + depth * VECTORS * S::LANES), DEPTH),
-            None => (self.w.wrapping_add(column * self.inputs + depth), self.inputs),
-        };
-        let lines = VECTORS * S::LANES * DEPTH / 16;
-        Ahead { rows, stride, first: lines * tile / tiles, lines: lines.div_ceil(tiles) }
+        let count = VECTORS * S::LANES;
+        let first = count * tile / tiles;
+        let rows = self.w.wrapping_add((column + first) * self.inputs + depth);
+        Ahead { rows, stride: self.inputs, count: count * (tile + 1) / tiles - first }
     }
 
     /// Adds the bias and what `y` has already, and writes the sums there.
@@ -292,25 +245,6 @@ impl Block {
     }
 }
 
-/// Transposes rows of `w` into a panel; columns beyond the last repeat it.
-#[inline(always)]
-unsafe fn fill<S: Simd>(w: *const f32, inputs: usize, part: &Part, panel: *mut f32) {
-    let row = |n: usize| unsafe { w.add((part.column + n.min(part.columns - 1)) * inputs + part.depth) };
-    for half in 0..VECTORS {
-        let rows: [*const f32; 16] = std::array::from_fn(|n| row(half * S::LANES + n % S::LANES));
-        let to = unsafe { panel.add(half * S::LANES) };
-        let whole = part.length - part.length % 4;
-        for k in (0..whole).step_by(4) {
-            unsafe { S::transpose4(&rows, k, to.add(k * VECTORS * S::LANES), VECTORS * S::LANES) };
-        }
-        for k in whole..part.length {
-            for (n, row) in rows.iter().take(S::LANES).enumerate() {
-                unsafe { *to.add(k * VECTORS * S::LANES + n) = *row.add(k) };
-            }
-        }
-    }
-}
-
 /// The first `len ≤ LANES` elements from `from`, then zeros.
 #[inline(always)]
 pub(super) unsafe fn load_some<S: Simd>(from: *const f32, len: usize) -> S::F32 {
@@ -323,29 +257,28 @@ pub(super) unsafe fn store_some<S: Simd>(to: *mut f32, x: S::F32, len: usize) {
     unsafe { if len == S::LANES { S::store(to, x) } else { S::store_part(to, x, len) } }
 }
 
-/// Lines of memory to ask for during a product, a few at a time: asked for at once, they would
-/// keep the product waiting.
+/// Memory to ask for during a product, a little at a time: all at once, it would keep the product
+/// waiting.
 #[derive(Clone, Copy)]
 pub(super) struct Ahead {
     /// Rows of `DEPTH` elements, `stride` apart.
     rows: *const f32,
     stride: usize,
-    first: usize,
-    lines: usize,
+    count: usize,
 }
 
 impl Ahead {
     /// Nothing to ask for.
     pub(super) fn nothing() -> Self {
-        Self { rows: std::ptr::null(), stride: 0, first: 0, lines: 0 }
+        Self { rows: std::ptr::null(), stride: 0, count: 0 }
     }
 
-    /// Asks for what is due before step `k`.
+    /// Asks for the line of each row that has its element `k`.
     #[inline(always)]
     fn prefetch<S: Simd>(&self, k: usize) {
-        const LINES: usize = DEPTH / 16;
-        let line = self.first + k * self.lines / DEPTH;
-        S::prefetch(self.rows.wrapping_add(line / LINES * self.stride + line % LINES * 16));
+        for row in 0..self.count {
+            S::prefetch(self.rows.wrapping_add(row * self.stride + k));
+        }
     }
 }
 
@@ -390,14 +323,16 @@ unsafe fn product_of<S: Simd, const V: usize, const M: usize>(factors: &Factors,
     }
     unsafe {
         let mut sums = [[S::splat(0.0); V]; M];
-        for k in 0..length {
-            ahead.prefetch::<S>(k);
-            let w = w.add(k * w_stride);
-            let w: [S::F32; V] = std::array::from_fn(|v| S::load(w.add(v * S::LANES)));
-            for m in 0..M {
-                let x = S::splat(*x.add(m * x_stride + k));
-                for v in 0..V {
-                    sums[m][v] = S::mul_add(x, w[v], sums[m][v]);
+        for line in (0..length).step_by(LINE) {
+            ahead.prefetch::<S>(line);
+            for k in line..length.min(line + LINE) {
+                let w = w.add(k * w_stride);
+                let w: [S::F32; V] = std::array::from_fn(|v| S::load(w.add(v * S::LANES)));
+                for m in 0..M {
+                    let x = S::splat(*x.add(m * x_stride + k));
+                    for v in 0..V {
+                        sums[m][v] = S::mul_add(x, w[v], sums[m][v]);
+                    }
                 }
             }
         }
@@ -428,12 +363,8 @@ mod tests {
             let x = random(rows * inputs, 1);
             let values = outputs.map(|n| random(n * inputs, n as u32));
             let bias = random(outputs[1], 3);
-            let weights = [0, 1, 2].map(|i| Weight {
-                values: &values[i],
-                bias: (i == 1).then_some(&bias[..]),
-                inputs,
-                packed: None,
-            });
+            let weights =
+                [0, 1, 2].map(|i| Weight { values: &values[i], bias: (i == 1).then_some(&bias[..]), inputs });
             let width = outputs.iter().sum::<usize>();
             let before = random(rows * width, 4);
             let mut want = Vec::new();
@@ -463,7 +394,7 @@ mod tests {
     fn row_is_the_same_alone_as_among_others() {
         let (rows, inputs, outputs) = (1100, 200, 60);
         let (x, values) = (random(rows * inputs, 5), random(outputs * inputs, 6));
-        let weights = [Weight { values: &values, bias: None, inputs, packed: None }];
+        let weights = [Weight { values: &values, bias: None, inputs }];
         for isa in Isa::all_of_this_machine() {
             let mut all = vec![0.0; rows * outputs];
             matmul_on(isa, &x, &weights, &mut all, Target::Overwrite);
@@ -476,24 +407,8 @@ mod tests {
     }
 
     #[test]
-    fn packed_weights_give_the_same_products() {
-        for (rows, inputs, outputs) in [(1, 1, 1), (50, 131, 49), (9, 300, 200)] {
-            let (x, values, bias) =
-                (random(rows * inputs, 7), random(outputs * inputs, 8), random(outputs, 9));
-            let weight = Weight { values: &values, bias: Some(&bias), inputs, packed: None };
-            for isa in Isa::all_of_this_machine() {
-                let packed = Packed::pack_on(isa, &weight);
-                let [mut y, mut want] = [(); 2].map(|()| vec![0.0; rows * outputs]);
-                matmul_on(isa, &x, &[weight], &mut want, Target::Overwrite);
-                matmul_on(isa, &x, &[Weight { packed: Some(&packed), ..weight }], &mut y, Target::Overwrite);
-                assert_eq!(y, want, "{isa:?} {rows} × {inputs} × {outputs}");
-            }
-        }
-    }
-
-    #[test]
     fn no_rows_are_no_work() {
-        let weights = [Weight { values: &[1.0; 8], bias: None, inputs: 4, packed: None }];
+        let weights = [Weight { values: &[1.0; 8], bias: None, inputs: 4 }];
         matmul(&[], &weights, &mut [], Target::Overwrite);
     }
 }

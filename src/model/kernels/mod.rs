@@ -12,7 +12,7 @@ mod simd;
 pub use activation::{Activation, activate};
 pub use attention::{Heads, attention};
 pub use int8::{Int8Matrix, matmul_int8};
-pub use matmul::{Packed, Target, Weight, matmul};
+pub use matmul::{Target, Weight, matmul};
 pub use norm::layer_norm;
 pub use simd::Isa;
 
