@@ -20,11 +20,17 @@ use std::time::Instant;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> Result<()> {
+    let threads = args().nth(4).context("no number of threads")?.parse()?;
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
+    // On a worker, as clipclass's pipeline does it: work shared from elsewhere starts later.
+    pool.install(serve)
+}
+
+fn serve() -> Result<()> {
     let arguments: Vec<_> = args().collect();
-    let [_, folder, labels, precision, threads] = &arguments[..] else {
+    let [_, folder, labels, precision, _] = &arguments[..] else {
         bail!("compare.py runs this: MODEL LABELS PRECISION THREADS");
     };
-    rayon::ThreadPoolBuilder::new().num_threads(threads.parse()?).build_global()?;
     let labels: Vec<String> = serde_json::from_str(&fs::read_to_string(labels)?)?;
     let labels: Vec<_> = labels.iter().map(String::as_str).collect();
     let checkpoint = Checkpoint::open(&files(Path::new(folder)), &Device::Cpu, precision.parse()?)?;

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Raised whenever a change of the crate alters any digit of an embedding: of decoding, resizing,
 /// tokenizing or the network.
-const ARITHMETIC: u32 = 1;
+const ARITHMETIC: u32 = 2;
 
 /// A file changed more recently than this may change again without its time telling: FAT counts
 /// in steps of two seconds.

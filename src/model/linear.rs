@@ -3,7 +3,7 @@
 //! On a CPU the weights stay as they lie in the mapped file, see [`kernels::matmul`], or are
 //! quantised, see [`Int8Matrix`]; on a GPU they are candle tensors there.
 
-use super::kernels::{self, Int8Matrix, Target, Weight};
+use super::kernels::{self, Activation, Int8Matrix, Target, Weight};
 use super::precision::Precision;
 use super::weights::{Values, View, Weights};
 use anyhow::{Context, Result};
@@ -89,7 +89,7 @@ impl Linear {
     /// *Shape* `x [R, inputs] → [R, outputs]`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match &self.place {
-            Place::Host(_) | Place::Int8(_) => Ok(x.apply_op1_no_bwd(self)?),
+            Place::Host(_) | Place::Int8(_) => self.host_forward(x, Target::Overwrite),
             Place::Device { weight, bias } => {
                 let y = x.matmul(weight)?;
                 Ok(match bias {
@@ -98,6 +98,20 @@ impl Linear {
                 })
             }
         }
+    }
+
+    /// `activation(self.forward(x))`, in one pass where the device can.
+    ///
+    /// *Shape* `x [R, inputs] → [R, outputs]`.
+    pub fn forward_activated(&self, x: &Tensor, activation: Activation) -> Result<Tensor> {
+        match &self.place {
+            Place::Host(_) | Place::Int8(_) => self.host_forward(x, Target::Activate(activation)),
+            Place::Device { .. } => activation.forward(&self.forward(x)?),
+        }
+    }
+
+    fn host_forward(&self, x: &Tensor, target: Target) -> Result<Tensor> {
+        Ok(x.apply_op1_no_bwd(&Product { linear: self, target })?)
     }
 
     /// `sum + self.forward(x)`, in place where the device can.
@@ -125,17 +139,23 @@ impl Linear {
     }
 }
 
-impl CustomOp1 for Linear {
+struct Product<'a> {
+    linear: &'a Linear,
+    target: Target,
+}
+
+impl CustomOp1 for Product<'_> {
     fn name(&self) -> &'static str {
         "linear"
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
         let x = host_slice(x, layout)?;
-        let rows = x.len() / self.inputs;
-        let mut y = vec![0.0; rows * self.outputs];
-        self.multiply(x, &mut y, Target::Overwrite);
-        Ok((CpuStorage::F32(y), (rows, self.outputs).into()))
+        let Linear { inputs, outputs, .. } = *self.linear;
+        let rows = x.len() / inputs;
+        // SAFETY: a product writes all of its output.
+        let y = unsafe { written(rows * outputs, |y| self.linear.multiply(x, y, self.target)) };
+        Ok((CpuStorage::F32(y), (rows, outputs).into()))
     }
 }
 
@@ -155,6 +175,22 @@ impl InplaceOp2 for Linear {
         self.multiply(x, host_slice_mut(sum, sum_layout)?, Target::Add);
         Ok(())
     }
+}
+
+/// `len` elements that `write` writes, without zeros in between: they are as long to write as a
+/// layer's results.
+///
+/// # Safety
+///
+/// `write` must write every element and read none before.
+pub unsafe fn written(len: usize, write: impl FnOnce(&mut [f32])) -> Vec<f32> {
+    let mut values = Vec::with_capacity(len);
+    // SAFETY: memory of that length, which the caller says is written before it is read.
+    unsafe {
+        write(std::slice::from_raw_parts_mut(values.as_mut_ptr(), len));
+        values.set_len(len);
+    }
+    values
 }
 
 /// The elements of a contiguous f32 tensor on the CPU.

@@ -127,7 +127,7 @@ impl Block {
             None => x,
         };
         let x = self.out_proj.add_to(x, &mixed)?;
-        let inner = self.fc1.forward(&self.layer_norm2.forward(&x)?)?;
-        self.fc2.add_to(x, &activation.forward(inner)?)
+        let inner = self.fc1.forward_activated(&self.layer_norm2.forward(&x)?, activation)?;
+        self.fc2.add_to(x, &inner)
     }
 }

@@ -1,11 +1,6 @@
-//! Activation functions, in place.
+//! Activation functions.
 
-use rayon::prelude::*;
-use rten_simd::SimdUnaryOp;
-use rten_vecmath::{ApproxGelu, Gelu, Swish};
-
-/// Elements in one task.
-const TASK_ELEMENTS: usize = 16 * 1024;
+use super::simd::Simd;
 
 /// An activation function that CLIP models use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,18 +13,77 @@ pub enum Activation {
     GeluTanh,
 }
 
-/// Applies `activation` to every element.
-pub fn activate(values: &mut [f32], activation: Activation) {
-    values.par_chunks_mut(TASK_ELEMENTS).for_each(|chunk| match activation {
-        Activation::QuickGelu => Swish { alpha: 1.702 }.map_mut(chunk),
-        Activation::Gelu => Gelu {}.map_mut(chunk),
-        Activation::GeluTanh => ApproxGelu {}.map_mut(chunk),
-    });
+impl Activation {
+    /// The function of every lane.
+    ///
+    /// # Safety
+    ///
+    /// The machine must have the instructions of `S`.
+    #[inline(always)]
+    pub(super) unsafe fn apply<S: Simd>(self, x: S::F32) -> S::F32 {
+        unsafe {
+            match self {
+                Self::QuickGelu => times_sigmoid::<S>(x, mul::<S>(x, S::splat(1.702))),
+                Self::Gelu => {
+                    let half = mul::<S>(x, S::splat(0.5));
+                    S::mul_add(half, erf::<S>(mul::<S>(x, S::splat(std::f32::consts::FRAC_1_SQRT_2))), half)
+                }
+                Self::GeluTanh => {
+                    // (1 + tanh z) / 2 = sigmoid 2z.
+                    let twice = S::splat(2.0 * 0.797_884_6);
+                    let cubic = S::mul_add(mul::<S>(x, x), S::splat(0.044715), S::splat(1.0));
+                    times_sigmoid::<S>(x, mul::<S>(mul::<S>(x, cubic), twice))
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn mul<S: Simd>(x: S::F32, y: S::F32) -> S::F32 {
+    unsafe { S::mul_add(x, y, S::splat(0.0)) }
+}
+
+/// `x / (1 + e⁻ᶻ)`.
+#[inline(always)]
+unsafe fn times_sigmoid<S: Simd>(x: S::F32, z: S::F32) -> S::F32 {
+    unsafe { S::div(x, S::add(S::splat(1.0), S::exp(mul::<S>(z, S::splat(-1.0))))) }
+}
+
+/// The error function to 1.5e-7 (Abramowitz and Stegun, 7.1.26).
+#[inline(always)]
+unsafe fn erf<S: Simd>(x: S::F32) -> S::F32 {
+    const TERMS: [f32; 5] = [1.061_405_4, -1.453_152, 1.421_413_7, -0.284_496_74, 0.254_829_6];
+    unsafe {
+        let negative = mul::<S>(x, S::splat(-1.0));
+        let size = S::max(x, negative);
+        let one = S::splat(1.0);
+        let t = S::div(one, S::mul_add(size, S::splat(0.327_591_1), one));
+        let mut sum = S::splat(TERMS[0]);
+        for term in &TERMS[1..] {
+            sum = S::mul_add(sum, t, S::splat(*term));
+        }
+        let tail = mul::<S>(mul::<S>(sum, t), S::exp(mul::<S>(x, negative)));
+        let erf = S::add(one, mul::<S>(tail, S::splat(-1.0)));
+        // With the sign of x, which the division by |x| gives; erf 0 is 0 here, too.
+        mul::<S>(erf, S::div(x, S::max(S::splat(f32::MIN_POSITIVE), size)))
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::simd::{Isa, Kernel, dispatch};
     use super::*;
+
+    struct All<'a>(Activation, &'a mut [f32]);
+
+    impl Kernel for All<'_> {
+        unsafe fn run<S: Simd>(self) {
+            for x in self.1.chunks_exact_mut(S::LANES) {
+                unsafe { S::store(x.as_mut_ptr(), self.0.apply::<S>(S::load(x.as_ptr()))) };
+            }
+        }
+    }
 
     #[test]
     fn activations_are_what_their_formulas_say() {
@@ -49,14 +103,27 @@ mod tests {
         };
         let formulas: [(Activation, &dyn Fn(f64) -> f64); 3] =
             [(Activation::QuickGelu, &quick), (Activation::Gelu, &gelu), (Activation::GeluTanh, &tanh)];
-        // More than one task, not a whole number of vectors.
-        let x: Vec<_> = (0..2 * TASK_ELEMENTS + 5).map(|i| (i % 1001) as f32 / 100.0 - 5.0).collect();
-        for (activation, formula) in formulas {
-            let mut y = x.clone();
-            activate(&mut y, activation);
-            for (x, y) in x.iter().zip(&y) {
-                let want = formula(f64::from(*x)) as f32;
-                assert!((y - want).abs() < 2e-6, "{activation:?}({x}) is {y}, not {want}");
+        let x: Vec<_> = (0..=1024).map(|i| i as f32 / 100.0 - 5.12).take(1024).collect();
+        for isa in Isa::all_of_this_machine() {
+            for (activation, formula) in formulas {
+                let mut y = x.clone();
+                dispatch(isa, All(activation, &mut y));
+                for (x, y) in x.iter().zip(&y) {
+                    let want = formula(f64::from(*x)) as f32;
+                    assert!((y - want).abs() < 2e-6, "{isa:?} {activation:?}({x}) is {y}, not {want}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn far_values_stay_numbers_and_what_is_not_a_number_stays_so() {
+        for isa in Isa::all_of_this_machine() {
+            for activation in [Activation::QuickGelu, Activation::Gelu, Activation::GeluTanh] {
+                let mut y = [-1e4, -90.0, 0.0, 90.0, 1e4, f32::NAN, 0.0, 0.0].repeat(2);
+                dispatch(isa, All(activation, &mut y));
+                assert!(y[0].abs() < 1e-30 && y[1].abs() < 1e-30 && y[2] == 0.0, "{isa:?} {y:?}");
+                assert!(y[3] == 90.0 && y[4] == 1e4 && y[5].is_nan(), "{isa:?} {y:?}");
             }
         }
     }

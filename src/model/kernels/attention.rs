@@ -3,8 +3,6 @@
 use super::matmul::{Ahead, Factors, Tile, product};
 use super::simd::{Isa, Kernel, Simd, dispatch};
 use rayon::prelude::*;
-use rten_simd::SimdOp;
-use rten_vecmath::Softmax;
 
 /// How fused rows `[query, key, value]` divide into sequences and heads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,8 +73,10 @@ struct Head<'a> {
 struct Scratch {
     /// The keys, one token a column.
     keys: Vec<f32>,
-    /// Scores, then probabilities, one asking token a row.
+    /// Scores, then their exponentials, one asking token a row.
     scores: Vec<f32>,
+    /// What each row of them adds up to.
+    totals: Vec<f32>,
     /// The values, one token a row.
     values: Vec<f32>,
 }
@@ -97,25 +97,25 @@ impl Kernel for Head<'_> {
             (self.head * head_width, width + self.head * head_width, 2 * width + self.head * head_width);
 
         // What the last head left is overwritten, or in columns that nothing reads.
-        let Scratch { keys, scores, values } = self.scratch;
+        let Scratch { keys, scores, totals, values } = self.scratch;
         keys.resize(head_width * scores_width, 0.0);
         scores.resize(self.asking * scores_width, 0.0);
+        totals.resize(self.asking, 0.0);
         values.resize(tokens * values_width, 0.0);
         unsafe { transpose_keys::<S>(&self.qkv[key..], self.heads, keys, scores_width) };
-        let scale = 1.0 / (head_width as f32).sqrt();
         let q = &self.qkv[self.first_query * stride + query..];
         let operands =
             Operands { x: q, x_stride: stride, w: keys, w_stride: scores_width, length: head_width };
         unsafe {
             operands.multiply::<S>(self.asking, scores_width, |row, column, sums| {
-                let scores = &mut scores[row * scores_width + column..][..group];
-                scores.iter_mut().zip(sums).for_each(|(score, sum)| *score = sum * scale);
+                scores[row * scores_width + column..][..group].copy_from_slice(sums);
             });
         }
-        for (asking, row) in scores.chunks_exact_mut(scores_width).enumerate() {
+        let scale = 1.0 / (head_width as f32).sqrt();
+        let rows = scores.chunks_exact_mut(scores_width).zip(totals.iter_mut());
+        for (asking, (row, total)) in rows.enumerate() {
             let seen = if causal { self.first_query + asking + 1 } else { tokens };
-            Softmax::new_mut(&mut row[..seen]).dispatch();
-            row[seen..].fill(0.0);
+            *total = unsafe { exponentials::<S>(row, seen, scale) };
         }
 
         for (token, to) in values.chunks_exact_mut(values_width).enumerate() {
@@ -128,9 +128,35 @@ impl Kernel for Head<'_> {
                 let columns = (head_width - column).min(group);
                 // SAFETY: this head's own columns of `y`.
                 let y = std::slice::from_raw_parts_mut(self.y.add(row * width + column), columns);
-                y.copy_from_slice(&sums[..columns]);
+                let factor = 1.0 / totals[row];
+                y.iter_mut().zip(sums).for_each(|(y, sum)| *y = sum * factor);
             });
         }
+    }
+}
+
+/// Turns the first `seen` scores into `e^(scale · (score − largest))` and the others into 0, and returns
+/// the sum: a softmax but for the division, which can wait.
+#[inline(always)]
+unsafe fn exponentials<S: Simd>(scores: &mut [f32], seen: usize, scale: f32) -> f32 {
+    scores[seen..].fill(f32::NEG_INFINITY);
+    unsafe {
+        let lanes = |i: usize| scores.as_ptr().add(i);
+        let mut largest = S::load(lanes(0));
+        for i in (S::LANES..scores.len()).step_by(S::LANES) {
+            largest = S::max(largest, S::load(lanes(i)));
+        }
+        let (factor, offset) = (S::splat(scale), S::splat(-scale * S::largest(largest)));
+        let mut sum = S::splat(0.0);
+        for i in (0..seen).step_by(S::LANES) {
+            let power = S::exp(S::mul_add(S::load(scores.as_ptr().add(i)), factor, offset));
+            S::store(scores.as_mut_ptr().add(i), power);
+        }
+        scores[seen..].fill(0.0);
+        for i in (0..seen).step_by(S::LANES) {
+            sum = S::add(sum, S::load(scores.as_ptr().add(i)));
+        }
+        S::sum(sum)
     }
 }
 

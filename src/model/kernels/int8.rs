@@ -247,8 +247,10 @@ impl Block<'_> {
                     let y = self.y.add((first + m) * self.width + column);
                     let scale = S::mul_add(scale, S::splat(self.x_scales[first + m]), S::splat(0.0));
                     let mut sum = S::mul_add(S::load_i32(sums.as_ptr().add(column)), scale, bias);
-                    if self.target == Target::Add {
-                        sum = S::add(load_some::<S>(y, columns), sum);
+                    match self.target {
+                        Target::Overwrite => {}
+                        Target::Add => sum = S::add(load_some::<S>(y, columns), sum),
+                        Target::Activate(activation) => sum = activation.apply::<S>(sum),
                     }
                     store_some::<S>(y, sum, columns);
                 }
@@ -436,6 +438,7 @@ mod x86 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::activation::Activation;
     use super::super::tests::random;
     use super::*;
 
@@ -460,7 +463,7 @@ mod tests {
                 multiply(isa, &x, &matrix, &mut y, target);
                 y
             };
-            for target in [Target::Overwrite, Target::Add] {
+            for target in [Target::Overwrite, Target::Add, Target::Activate(Activation::QuickGelu)] {
                 let portable = product(Isa::Portable, target);
                 for isa in Isa::all_of_this_machine() {
                     for (y, portable) in product(isa, target).iter().zip(&portable) {
@@ -471,8 +474,12 @@ mod tests {
                 // Half a step of each operand, summed over `inputs` products: three deviations.
                 let tolerance = 3.0 * (2.0f64 * inputs as f64 / 3.0 / 12.0).sqrt() / 127.0 + 0.01;
                 for (i, y) in portable.iter().enumerate() {
-                    let kept = if target == Target::Add { before[i] } else { 0.0 };
-                    let want = exact[i] + f64::from(bias[i % outputs] + kept);
+                    let sum = exact[i] + f64::from(bias[i % outputs]);
+                    let want = match target {
+                        Target::Overwrite => sum,
+                        Target::Add => sum + f64::from(before[i]),
+                        Target::Activate(_) => sum / (1.0 + (-1.702 * sum).exp()),
+                    };
                     assert!((f64::from(*y) - want).abs() < tolerance * 2.0, "{y} is not {want}");
                 }
             }

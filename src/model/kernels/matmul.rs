@@ -1,16 +1,19 @@
 //! `y = x · wᵀ + b` for row-major matrices.
 //!
 //! The weights are used as the checkpoint file has them, one output a row: a task turns a few
-//! rows of `w` into a panel that fits the first-level cache, multiplies all its rows of `x` with
+//! rows of `w` into a panel that fits the second-level cache, multiplies all its rows of `x` with
 //! it, and forgets it. That needs no memory, and a mapped file is read once, when its weights are
 //! first used. Panels that were kept made one image 7 % faster and eight 2 %: not worth as much
 //! memory again as the weights.
 
+use super::activation::Activation;
 use super::simd::{Isa, Kernel, Simd, dispatch};
 use rayon::prelude::*;
+use std::mem::MaybeUninit;
 
-/// Summed elements of a panel: with `PANEL` columns 36 KiB.
-const DEPTH: usize = 192;
+/// Summed elements of a panel: with `PANEL` columns 144 KiB. Panels of 36 KiB, which the first-level
+/// cache holds, cost more where the sums are written and read back between them.
+const DEPTH: usize = 768;
 /// Vectors in a row of a panel.
 const VECTORS: usize = 3;
 /// Columns of the widest panel, that of AVX-512, which are the rows of `w` in one task.
@@ -19,12 +22,14 @@ const PANEL: usize = VECTORS * 16;
 const LINE: usize = 16;
 /// The most rows of a register tile.
 const MAX_TILE_ROWS: usize = 8;
-/// Rows of `x` in one task at most: `DEPTH` elements of each, and the sums, stay in the
-/// second-level cache.
-const TASK_ROWS: usize = 512;
+/// Rows of `x` in one task at most: `DEPTH` elements of each, 600 KiB, stay in the second-level
+/// cache beside a panel.
+const TASK_ROWS: usize = 200;
 /// Rows of `x` for each further panel in a task: with many rows it is they that should be read once,
 /// with few it is `w`, each row from its beginning to its end.
 const ROWS_PER_PANEL: usize = 96;
+/// Panels in a task at most.
+const TASK_PANELS: usize = 4;
 
 /// Where the products go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +38,8 @@ pub enum Target {
     Overwrite,
     /// The products are added to `y`.
     Add,
+    /// `y` is overwritten with the function of the products.
+    Activate(Activation),
 }
 
 /// One weight matrix: `[outputs, inputs]` row-major, with a bias per output where there is one.
@@ -68,7 +75,7 @@ fn matmul_on(isa: Isa, x: &[f32], weights: &[Weight], y: &mut [f32], target: Tar
     let groups = rows.div_ceil(TASK_ROWS);
     // Two tasks for each thread even out what else the machine does.
     let panels = groups * width.div_ceil(PANEL) / (2 * rayon::current_num_threads());
-    let columns = PANEL * panels.min(rows / ROWS_PER_PANEL).clamp(1, TASK_ROWS / ROWS_PER_PANEL);
+    let columns = PANEL * panels.min(rows / ROWS_PER_PANEL).clamp(1, TASK_PANELS);
     for group in 0..groups {
         let first_row = rows * group / groups;
         let rows = rows * (group + 1) / groups - first_row;
@@ -112,7 +119,7 @@ unsafe impl Send for Block {}
 
 /// Rows of `w` side by side: for each summed element one value of every column.
 #[repr(align(64))]
-struct Panel([f32; DEPTH * PANEL]);
+struct Panel(#[expect(dead_code, reason = "written and read through a pointer")] [f32; DEPTH * PANEL]);
 
 /// The sums of a register tile, a panel's width apart.
 #[repr(align(64))]
@@ -132,7 +139,7 @@ impl Tile {
 impl Kernel for Block {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let mut panel = Panel([0.0; DEPTH * PANEL]);
+        let mut panel = MaybeUninit::<Panel>::uninit();
         let mut tile = Tile::new();
         for depth in (0..self.inputs).step_by(DEPTH) {
             for column in (0..self.columns).step_by(VECTORS * S::LANES) {
@@ -142,10 +149,11 @@ impl Kernel for Block {
                     length: DEPTH.min(self.inputs - depth),
                     depth,
                 };
-                // SAFETY: `part` lies within the block.
+                let panel = panel.as_mut_ptr().cast();
+                // SAFETY: `part` lies within the block; of the panel that is read which was filled.
                 unsafe {
-                    self.fill::<S>(&part, &mut panel);
-                    self.multiply::<S>(&part, &panel, &mut tile);
+                    self.fill::<S>(&part, panel);
+                    self.multiply::<S>(&part, panel, &mut tile);
                 }
             }
         }
@@ -163,13 +171,13 @@ struct Part {
 impl Block {
     /// Transposes rows of `w` into the panel; columns beyond the last repeat it.
     #[inline(always)]
-    unsafe fn fill<S: Simd>(&self, part: &Part, panel: &mut Panel) {
+    unsafe fn fill<S: Simd>(&self, part: &Part, panel: *mut f32) {
         let row = |n: usize| unsafe {
             self.w.add((part.column + n.min(part.columns - 1)) * self.inputs + part.depth)
         };
         for half in 0..VECTORS {
             let rows: [*const f32; 16] = std::array::from_fn(|n| row(half * S::LANES + n % S::LANES));
-            let to = unsafe { panel.0.as_mut_ptr().add(half * S::LANES) };
+            let to = unsafe { panel.add(half * S::LANES) };
             let whole = part.length - part.length % 4;
             for k in (0..whole).step_by(4) {
                 unsafe { S::transpose4(&rows, k, to.add(k * VECTORS * S::LANES), VECTORS * S::LANES) };
@@ -183,7 +191,7 @@ impl Block {
     }
 
     #[inline(always)]
-    unsafe fn multiply<S: Simd>(&self, part: &Part, panel: &Panel, sums: &mut Tile) {
+    unsafe fn multiply<S: Simd>(&self, part: &Part, panel: *const f32, sums: &mut Tile) {
         let tiles = self.rows.div_ceil(S::TILE_ROWS);
         for tile in 0..tiles {
             let first = self.rows * tile / tiles;
@@ -192,7 +200,7 @@ impl Block {
                 let factors = Factors {
                     x: self.x.add(first * self.inputs + part.depth),
                     x_stride: self.inputs,
-                    w: panel.0.as_ptr(),
+                    w: panel,
                     w_stride: VECTORS * S::LANES,
                     length: part.length,
                     ahead: self.ahead::<S>(part, tile, tiles),
@@ -224,6 +232,7 @@ impl Block {
     #[inline(always)]
     unsafe fn keep<S: Simd>(&self, first: usize, rows: usize, part: &Part, tile: &Tile) {
         let keep = part.depth > 0 || self.target == Target::Add;
+        let last = part.depth + part.length == self.inputs;
         let bias = if part.depth == 0 { self.bias } else { None };
         for column in (0..part.columns).step_by(S::LANES) {
             let columns = (part.columns - column).min(S::LANES);
@@ -237,6 +246,9 @@ impl Block {
                     let mut sum = S::add(S::load(tile.0.as_ptr().add(m * PANEL + column)), bias);
                     if keep {
                         sum = S::add(load_some::<S>(y, columns), sum);
+                    }
+                    if let (Target::Activate(activation), true) = (self.target, last) {
+                        sum = activation.apply::<S>(sum);
                     }
                     store_some::<S>(y, sum, columns);
                 }
@@ -359,6 +371,7 @@ mod tests {
             (50, 131, [64, 48, 100]),
             (1030, 30, [9, 200, 50]),
             (97, 300, [500, 1, 7]),
+            (9, 1600, [50, 1, 7]),
         ] {
             let x = random(rows * inputs, 1);
             let values = outputs.map(|n| random(n * inputs, n as u32));
@@ -377,13 +390,17 @@ mod tests {
                 }
             }
             for isa in Isa::all_of_this_machine() {
-                for target in [Target::Overwrite, Target::Add] {
+                for target in [Target::Overwrite, Target::Add, Target::Activate(Activation::QuickGelu)] {
                     let mut y = before.clone();
                     matmul_on(isa, &x, &weights, &mut y, target);
                     for (i, y) in y.iter().enumerate() {
-                        let want = want[i] + if target == Target::Add { before[i] } else { 0.0 };
-                        // Rounding of 300 sums of products below 1.
-                        assert!((y - want).abs() < 2e-5, "{isa:?} {rows} × {inputs}, {i}: {y} is not {want}");
+                        let want = match target {
+                            Target::Overwrite => want[i],
+                            Target::Add => want[i] + before[i],
+                            Target::Activate(_) => want[i] / (1.0 + (-1.702 * want[i]).exp()),
+                        };
+                        // Rounding of up to 1600 sums of products below 1.
+                        assert!((y - want).abs() < 5e-5, "{isa:?} {rows} × {inputs}, {i}: {y} is not {want}");
                     }
                 }
             }

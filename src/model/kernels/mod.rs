@@ -9,7 +9,7 @@ mod matmul;
 mod norm;
 mod simd;
 
-pub use activation::{Activation, activate};
+pub use activation::Activation;
 pub use attention::{Heads, attention};
 pub use int8::{Int8Matrix, matmul_int8};
 pub use matmul::{Target, Weight, matmul};

@@ -31,6 +31,14 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
     unsafe fn add(x: Self::F32, y: Self::F32) -> Self::F32;
     /// `x * y + z`, fused where the machine has it.
     unsafe fn mul_add(x: Self::F32, y: Self::F32, z: Self::F32) -> Self::F32;
+    /// `x / y`.
+    unsafe fn div(x: Self::F32, y: Self::F32) -> Self::F32;
+    /// The larger of each pair; that of `y` where either is NaN.
+    unsafe fn max(x: Self::F32, y: Self::F32) -> Self::F32;
+    /// The smaller of each pair; that of `y` where either is NaN.
+    unsafe fn min(x: Self::F32, y: Self::F32) -> Self::F32;
+    /// 2ⁿ for the whole number n that the lowest bits of `x` hold.
+    unsafe fn power_of_two(x: Self::F32) -> Self::F32;
     /// Four elements from `k` of each of the first `LANES` rows, turned around: `to`, `to + stride`,
     /// … get a vector each with one element of every row.
     unsafe fn transpose4(rows: &[*const f32; 16], k: usize, to: *mut f32, stride: usize);
@@ -57,6 +65,50 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
             Self::store(lanes.as_mut_ptr(), x);
             std::ptr::copy_nonoverlapping(lanes.as_ptr(), to, len);
         }
+    }
+
+    /// eˣ, about as exact as f32 is; below −87.3 as there, above 88 as there.
+    ///
+    /// x = n ln 2 + r with n whole and |r| ≤ ln 2 / 2, where six terms give eʳ.
+    #[inline(always)]
+    unsafe fn exp(x: Self::F32) -> Self::F32 {
+        /// Added and taken away again it rounds, and leaves a whole number in the lowest bits.
+        const ROUND: f32 = 12_582_912.0;
+        /// ln 2, to twelve bits and the rest, so that n times the first is exact.
+        const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
+        /// Of eʳ = 1 + r + r² (…), highest power first (minimax, as in Cephes' `expf`).
+        const TERMS: [f32; 6] =
+            [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 0.166_666_65, 0.5];
+        unsafe {
+            let x = Self::min(Self::splat(88.0), Self::max(Self::splat(-87.3), x));
+            let whole = Self::mul_add(x, Self::splat(std::f32::consts::LOG2_E), Self::splat(ROUND));
+            let n = Self::add(whole, Self::splat(-ROUND));
+            let r = Self::mul_add(n, Self::splat(-LN_2[0]), x);
+            let r = Self::mul_add(n, Self::splat(-LN_2[1]), r);
+            let mut sum = Self::splat(TERMS[0]);
+            for term in &TERMS[1..] {
+                sum = Self::mul_add(sum, r, Self::splat(*term));
+            }
+            let zero = Self::splat(0.0);
+            let square = Self::mul_add(r, r, zero);
+            let power = Self::mul_add(sum, square, Self::add(r, Self::splat(1.0)));
+            Self::mul_add(power, Self::power_of_two(whole), zero)
+        }
+    }
+
+    /// The largest lane.
+    #[inline(always)]
+    unsafe fn largest(x: Self::F32) -> f32 {
+        let mut lanes = [f32::NEG_INFINITY; 16];
+        unsafe { Self::store(lanes.as_mut_ptr(), x) };
+        let mut half = Self::LANES / 2;
+        while half > 0 {
+            for i in 0..half {
+                lanes[i] = if lanes[i] > lanes[i + half] { lanes[i] } else { lanes[i + half] };
+            }
+            half /= 2;
+        }
+        lanes[0]
     }
 
     /// The sum over the lanes.
@@ -168,6 +220,22 @@ unsafe impl Simd for Portable {
         }
     }
     #[inline(always)]
+    unsafe fn div(x: Self::F32, y: Self::F32) -> Self::F32 {
+        std::array::from_fn(|i| x[i] / y[i])
+    }
+    #[inline(always)]
+    unsafe fn max(x: Self::F32, y: Self::F32) -> Self::F32 {
+        std::array::from_fn(|i| if x[i] > y[i] { x[i] } else { y[i] })
+    }
+    #[inline(always)]
+    unsafe fn min(x: Self::F32, y: Self::F32) -> Self::F32 {
+        std::array::from_fn(|i| if x[i] < y[i] { x[i] } else { y[i] })
+    }
+    #[inline(always)]
+    unsafe fn power_of_two(x: Self::F32) -> Self::F32 {
+        x.map(|x| f32::from_bits((x.to_bits() << 23).wrapping_add(1f32.to_bits())))
+    }
+    #[inline(always)]
     unsafe fn transpose4(rows: &[*const f32; 16], k: usize, to: *mut f32, stride: usize) {
         for i in 0..4 {
             for (n, row) in rows.iter().take(8).enumerate() {
@@ -228,6 +296,25 @@ pub(super) mod x86 {
         #[inline(always)]
         unsafe fn mul_add(x: __m512, y: __m512, z: __m512) -> __m512 {
             unsafe { _mm512_fmadd_ps(x, y, z) }
+        }
+        #[inline(always)]
+        unsafe fn div(x: __m512, y: __m512) -> __m512 {
+            unsafe { _mm512_div_ps(x, y) }
+        }
+        #[inline(always)]
+        unsafe fn max(x: __m512, y: __m512) -> __m512 {
+            unsafe { _mm512_max_ps(x, y) }
+        }
+        #[inline(always)]
+        unsafe fn min(x: __m512, y: __m512) -> __m512 {
+            unsafe { _mm512_min_ps(x, y) }
+        }
+        #[inline(always)]
+        unsafe fn power_of_two(x: __m512) -> __m512 {
+            unsafe {
+                let n = _mm512_slli_epi32::<23>(_mm512_castps_si512(x));
+                _mm512_castsi512_ps(_mm512_add_epi32(n, _mm512_set1_epi32(1f32.to_bits() as i32)))
+            }
         }
         #[inline(always)]
         unsafe fn transpose4(rows: &[*const f32; 16], k: usize, to: *mut f32, stride: usize) {
@@ -296,6 +383,25 @@ pub(super) mod x86 {
         #[inline(always)]
         unsafe fn mul_add(x: __m256, y: __m256, z: __m256) -> __m256 {
             unsafe { _mm256_fmadd_ps(x, y, z) }
+        }
+        #[inline(always)]
+        unsafe fn div(x: __m256, y: __m256) -> __m256 {
+            unsafe { _mm256_div_ps(x, y) }
+        }
+        #[inline(always)]
+        unsafe fn max(x: __m256, y: __m256) -> __m256 {
+            unsafe { _mm256_max_ps(x, y) }
+        }
+        #[inline(always)]
+        unsafe fn min(x: __m256, y: __m256) -> __m256 {
+            unsafe { _mm256_min_ps(x, y) }
+        }
+        #[inline(always)]
+        unsafe fn power_of_two(x: __m256) -> __m256 {
+            unsafe {
+                let n = _mm256_slli_epi32::<23>(_mm256_castps_si256(x));
+                _mm256_castsi256_ps(_mm256_add_epi32(n, _mm256_set1_epi32(1f32.to_bits() as i32)))
+            }
         }
         #[inline(always)]
         unsafe fn transpose4(rows: &[*const f32; 16], k: usize, to: *mut f32, stride: usize) {
