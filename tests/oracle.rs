@@ -82,3 +82,33 @@ fn both_towers_agree_with_candle_transformers() -> Result<()> {
     assert!(largest_difference(&tower.forward(&[&prompt])?, &expected)? < 1e-5);
     Ok(())
 }
+
+/// On a GPU the towers run in candle's operations, as they do here in the precisions that a CPU has no
+/// kernels for.
+#[test]
+fn towers_in_candles_operations_agree_with_the_kernels() -> Result<()> {
+    let device = Device::Cpu;
+    let config = ClipConfig::read(&Path::new(MODEL).join("config.json"))?;
+    let weights = Weights::open(&WeightFiles::Safetensors(vec![Path::new(MODEL).join("model.safetensors")]))?;
+    let vision = VisionWeights::find(&weights, &config.vision, config.projection_dim)?;
+    let text = TextWeights::find(&weights, &config.text, config.projection_dim)?;
+    let size = config.vision.image_size;
+    let values = (0..3 * size * size).map(|i| (i as f32 * 0.7).sin() * 2.0).collect();
+    let image = [Pixels { height: size, width: size, values }];
+    let (start, end) = (config.text.vocab_size as u32 - 2, config.text.vocab_size as u32 - 1);
+    let prompts: [&[u32]; 2] = [&[start, 70, 300, 9, 511, end], &[start, 12, end]];
+    let embed = |precision| -> Result<[Tensor; 2]> {
+        Ok([
+            VisionTower::load(&vision, &device, precision)?.forward(&image)?,
+            TextTower::load(&text, &device, precision)?.forward(&prompts)?,
+        ])
+    };
+    let exact = embed(Precision::F32)?;
+    for (precision, tolerance) in [(Precision::F16, 1e-3), (Precision::Bf16, 1e-2)] {
+        for (close, exact) in embed(precision)?.iter().zip(&exact) {
+            let difference = largest_difference(close, exact)?;
+            assert!(difference > 0.0 && difference < tolerance, "{precision}: off by {difference}");
+        }
+    }
+    Ok(())
+}

@@ -2,6 +2,7 @@
 
 use super::kernels::{self, Heads};
 use super::linear::{host_slice, written};
+use super::precision::Precision;
 use anyhow::Result;
 use candle_core::{CpuStorage, CustomOp1, D, Device, Layout, Shape, Tensor};
 
@@ -10,14 +11,20 @@ pub struct Attention<'a> {
     pub heads: Heads,
     /// One token position for each sequence, where only those tokens ask.
     pub queries: Option<&'a [usize]>,
+    pub precision: Precision,
 }
 
 impl Attention<'_> {
     /// *Shape* `qkv [N·T, 3·E] → [N·T, E]`, or `[N, E]` where only some tokens ask.
     pub fn forward(&self, qkv: &Tensor) -> Result<Tensor> {
-        if qkv.device().is_cpu() {
-            return Ok(qkv.apply_op1_no_bwd(self)?);
+        if self.precision.in_kernels(qkv.device()) {
+            Ok(qkv.apply_op1_no_bwd(self)?)
+        } else {
+            self.in_operations(qkv)
         }
+    }
+
+    fn in_operations(&self, qkv: &Tensor) -> Result<Tensor> {
         let Heads { tokens, width, heads, causal } = self.heads;
         let sequences = qkv.dim(0)? / tokens;
         let head_width = width / heads;
@@ -76,5 +83,28 @@ impl CustomOp1 for Attention<'_> {
         // SAFETY: every head of every asking token is written.
         let y = unsafe { written(asking * width, |y| kernels::attention(qkv, self.heads, self.queries, y)) };
         Ok((CpuStorage::F32(y), (asking, width).into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    #[test]
+    fn operations_attend_as_the_kernel_does() -> Result<()> {
+        let (sequences, tokens, width) = (3, 7, 24);
+        let values = (0..sequences * tokens * 3 * width).map(|i| (i as f32 * 0.7).sin()).collect();
+        let qkv = Tensor::from_vec(values, (sequences * tokens, 3 * width), &Device::Cpu)?;
+        for causal in [false, true] {
+            for queries in [None, Some(&[0, 3, 6][..])] {
+                let heads = Heads { tokens, width, heads: 2, causal };
+                let attention = Attention { heads, queries, precision: Precision::F32 };
+                let difference = (attention.in_operations(&qkv)? - attention.forward(&qkv)?)?;
+                let largest: f32 = difference.abs()?.flatten_all()?.max(0)?.to_scalar()?;
+                assert!(largest < 1e-6, "{heads:?} {queries:?}: off by {largest}");
+            }
+        }
+        Ok(())
     }
 }

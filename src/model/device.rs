@@ -42,6 +42,22 @@ impl DeviceChoice {
     }
 }
 
+/// Says what helps where `error` is a card's memory running out over a batch of `images`.
+pub fn explain_memory(error: anyhow::Error, images: usize) -> anyhow::Error {
+    // candle gives what the driver says as text only.
+    if !format!("{error:?}").contains("OUT_OF_MEMORY") {
+        return error;
+    }
+    error.context(match images {
+        0 | 1 => "the card's memory does not hold the work of one image; try --precision f16 or --device cpu"
+            .to_owned(),
+        _ => format!(
+            "the card's memory does not hold a batch of {images} images; try --batch-size {}",
+            images / 2
+        ),
+    })
+}
+
 fn open_cuda(card: usize) -> Result<Device> {
     if !cfg!(feature = "cuda") {
         bail!(
@@ -91,5 +107,21 @@ impl fmt::Display for DeviceChoice {
             Self::Cuda(card) => write!(f, "cuda:{card}"),
             Self::Metal => f.write_str("metal"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn full_card_names_the_batch_size_to_try() {
+        let full = || anyhow::anyhow!("DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")");
+        assert_eq!(
+            explain_memory(full(), 64).to_string(),
+            "the card's memory does not hold a batch of 64 images; try --batch-size 32"
+        );
+        assert!(explain_memory(full(), 1).to_string().ends_with("try --precision f16 or --device cpu"));
+        assert_eq!(explain_memory(anyhow::anyhow!("other"), 64).to_string(), "other");
     }
 }

@@ -1,7 +1,7 @@
 //! Linear layers: the one place that knows how a product with weights is best done on a device.
 //!
 //! On a CPU the weights stay as they lie in the mapped file, see [`kernels::matmul`], or are
-//! quantised, see [`Int8Matrix`]; on a GPU they are candle tensors there.
+//! quantised, see [`Int8Matrix`]; on a GPU they are candle tensors there, of the precision asked for.
 
 use super::kernels::{self, Activation, Int8Matrix, Target, Weight};
 use super::precision::Precision;
@@ -61,25 +61,26 @@ impl Linear {
     pub fn load(matrices: &[&LinearWeights], device: &Device, precision: Precision) -> Result<Self> {
         let inputs = matrices[0].weight.shape()[1..].iter().product();
         let outputs = matrices.iter().map(|m| m.weight.shape()[0]).sum();
-        let place = if device.is_cpu() {
+        let place = if precision.in_kernels(device) {
             let host = |m: &&LinearWeights| {
                 let bias = m.bias.as_ref().map(View::values).transpose()?;
                 Ok(HostMatrix { values: m.weight.values()?, bias, inputs })
             };
             let matrices = matrices.iter().map(host).collect::<Result<Vec<_>>>()?;
             match precision {
-                Precision::F32 => Place::Host(matrices),
                 Precision::Int8 => {
                     let weights: Vec<_> = matrices.iter().map(HostMatrix::weight).collect();
                     let matrix = Int8Matrix::quantize(&weights);
                     Place::Int8(matrix.with_context(|| format!("rows of {inputs} are too long for int8"))?)
                 }
+                _ => Place::Host(matrices),
             }
         } else {
-            let weights = matrices.iter().map(|m| m.weight.tensor(device)).collect::<Result<Vec<_>>>()?;
+            let weights =
+                matrices.iter().map(|m| m.weight.tensor(device, precision)).collect::<Result<Vec<_>>>()?;
             let weight = Tensor::cat(&weights, 0)?.reshape((outputs, inputs))?.t()?.contiguous()?;
             let biases = matrices.iter().filter_map(|m| m.bias.as_ref());
-            let biases = biases.map(|b| b.tensor(device)).collect::<Result<Vec<_>>>()?;
+            let biases = biases.map(|b| b.tensor(device, precision)).collect::<Result<Vec<_>>>()?;
             let bias = if biases.is_empty() { None } else { Some(Tensor::cat(&biases, 0)?) };
             Place::Device { weight, bias }
         };

@@ -25,6 +25,7 @@ use anyhow::{Context, Result};
 use candle_core::{Device, Tensor};
 use clip::{TextTower, TextWeights, VisionTower, VisionWeights};
 use config::{ClipConfig, read_transform};
+use device::explain_memory;
 use hub::ModelFiles;
 use precision::Precision;
 use std::slice::ChunksExact;
@@ -190,7 +191,8 @@ impl ImageEncoder {
         let at_a_time = (rows_at_a_time(self.tower.device()) / self.tower.tokens()).max(1);
         let mut embeddings = Embeddings { dim: 0, values: Vec::new() };
         for images in images.chunks(at_a_time) {
-            let encoded = Embeddings::from_tensor(&self.tower.forward(images)?)?;
+            let encoded = self.tower.forward(images).and_then(|rows| Embeddings::from_tensor(&rows));
+            let encoded = encoded.map_err(|error| explain_memory(error, images.len()))?;
             embeddings.dim = encoded.dim;
             embeddings.values.extend(encoded.values);
         }

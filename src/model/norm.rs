@@ -2,6 +2,7 @@
 
 use super::kernels;
 use super::linear::{host_slice, written};
+use super::precision::Precision;
 use super::weights::{Values, View, Weights};
 use anyhow::Result;
 use candle_core::{CpuStorage, CustomOp1, Device, Layout, Shape, Tensor};
@@ -37,12 +38,12 @@ enum Place {
 
 impl LayerNorm {
     /// Loads the weights.
-    pub fn load(weights: &LayerNormWeights, device: &Device) -> Result<Self> {
+    pub fn load(weights: &LayerNormWeights, device: &Device, precision: Precision) -> Result<Self> {
         let LayerNormWeights { weight, bias, eps } = weights;
-        let place = if device.is_cpu() {
+        let place = if precision.in_kernels(device) {
             Place::Host { weight: weight.values()?, bias: bias.values()? }
         } else {
-            Place::Device { weight: weight.tensor(device)?, bias: bias.tensor(device)? }
+            Place::Device { weight: weight.tensor(device, precision)?, bias: bias.tensor(device, precision)? }
         };
         Ok(Self { place, eps: *eps })
     }

@@ -5,6 +5,7 @@
 //! are widened when asked for, and those of a `.bin` file unpickled then.
 
 use super::hub::WeightFiles;
+use super::precision::Precision;
 use anyhow::{Context, Result, bail};
 use candle_core::pickle::PthTensors;
 use candle_core::{DType, Device, Tensor};
@@ -125,9 +126,10 @@ impl View {
         Ok(Rows { place, width })
     }
 
-    /// A copy on `device`, f32.
-    pub fn tensor(&self, device: &Device) -> Result<Tensor> {
-        Ok(Tensor::from_slice(&self.values()?, self.shape.as_slice(), device)?)
+    /// A copy on `device`, in `precision`.
+    pub fn tensor(&self, device: &Device, precision: Precision) -> Result<Tensor> {
+        let values = Tensor::from_slice(&self.values()?, self.shape.as_slice(), device)?;
+        Ok(values.to_dtype(precision.dtype())?)
     }
 }
 

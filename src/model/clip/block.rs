@@ -9,7 +9,7 @@ use crate::model::norm::{LayerNorm, LayerNormWeights};
 use crate::model::precision::Precision;
 use crate::model::weights::Weights;
 use anyhow::Result;
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 /// The tensors of all blocks of a tower.
 pub struct EncoderWeights {
@@ -35,6 +35,7 @@ pub struct Encoder {
     blocks: Vec<Block>,
     heads: usize,
     activation: Activation,
+    precision: Precision,
 }
 
 impl Encoder {
@@ -45,20 +46,24 @@ impl Encoder {
             blocks: blocks.collect::<Result<_>>()?,
             heads: weights.heads,
             activation: weights.activation,
+            precision,
         })
     }
 
     /// Runs sequences of `tokens` through all blocks and keeps one token of each: the last block
     /// does no more than that token needs.
     ///
-    /// *Shape* `x [N·T, E]`, `kept [N]` → `[N, E]`.
-    pub fn forward(&self, mut x: Tensor, tokens: usize, causal: bool, kept: &[usize]) -> Result<Tensor> {
+    /// *Shape* `x [N·T, E]`, `kept [N]` → `[N, E]`, f32 whatever the precision.
+    pub fn forward(&self, x: Tensor, tokens: usize, causal: bool, kept: &[usize]) -> Result<Tensor> {
+        let precision = self.precision;
+        let mut x = x.to_dtype(precision.dtype())?;
         let heads = Heads { tokens, width: x.dim(1)?, heads: self.heads, causal };
         for (i, block) in self.blocks.iter().enumerate() {
             let queries = (i + 1 == self.blocks.len()).then_some(kept);
-            x = block.forward(x, &Attention { heads, queries }, self.activation)?;
+            x = block.forward(x, &Attention { heads, queries, precision }, self.activation)?;
         }
-        if self.blocks.is_empty() { rows_of(&x, tokens, kept) } else { Ok(x) }
+        let x = if self.blocks.is_empty() { rows_of(&x, tokens, kept)? } else { x };
+        Ok(x.to_dtype(DType::F32)?)
     }
 }
 
@@ -109,10 +114,10 @@ impl Block {
     fn load(weights: &BlockWeights, device: &Device, precision: Precision) -> Result<Self> {
         let linear = |matrices: &[&LinearWeights]| Linear::load(matrices, device, precision);
         Ok(Self {
-            layer_norm1: LayerNorm::load(&weights.layer_norm1, device)?,
+            layer_norm1: LayerNorm::load(&weights.layer_norm1, device, precision)?,
             qkv_proj: linear(&[&weights.q_proj, &weights.k_proj, &weights.v_proj])?,
             out_proj: linear(&[&weights.out_proj])?,
-            layer_norm2: LayerNorm::load(&weights.layer_norm2, device)?,
+            layer_norm2: LayerNorm::load(&weights.layer_norm2, device, precision)?,
             fc1: linear(&[&weights.fc1])?,
             fc2: linear(&[&weights.fc2])?,
         })

@@ -69,7 +69,7 @@ impl TextTower {
             token_embedding: weights.token_embedding.clone().into_rows()?,
             position_embedding: weights.position_embedding.values()?,
             encoder: Encoder::load(&weights.encoder, device, precision)?,
-            final_layer_norm: LayerNorm::load(&weights.final_layer_norm, device)?,
+            final_layer_norm: LayerNorm::load(&weights.final_layer_norm, device, Precision::F32)?,
             text_projection: Linear::load(&[&weights.text_projection], device, Precision::F32)?,
             device: device.clone(),
         })

@@ -9,7 +9,7 @@ use crate::model::precision::Precision;
 use crate::model::weights::{Values, View, Weights};
 use crate::pixels::Pixels;
 use anyhow::{Result, ensure};
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 /// The tensors of the vision tower.
 pub struct VisionWeights {
@@ -76,6 +76,7 @@ pub struct VisionTower {
     image_size: usize,
     patch_size: usize,
     device: Device,
+    precision: Precision,
 }
 
 impl VisionTower {
@@ -85,13 +86,14 @@ impl VisionTower {
             class_embedding: weights.class_embedding.values()?,
             patch_embedding: Linear::load(&[&weights.patch_embedding], device, precision)?,
             position_embedding: weights.position_embedding.values()?,
-            pre_layernorm: LayerNorm::load(&weights.pre_layernorm, device)?,
+            pre_layernorm: LayerNorm::load(&weights.pre_layernorm, device, Precision::F32)?,
             encoder: Encoder::load(&weights.encoder, device, precision)?,
-            post_layernorm: LayerNorm::load(&weights.post_layernorm, device)?,
+            post_layernorm: LayerNorm::load(&weights.post_layernorm, device, Precision::F32)?,
             visual_projection: Linear::load(&[&weights.visual_projection], device, Precision::F32)?,
             image_size: weights.image_size,
             patch_size: weights.patch_size,
             device: device.clone(),
+            precision,
         })
     }
 
@@ -119,7 +121,8 @@ impl VisionTower {
             );
         }
         let tokens = self.tokens();
-        let patches = self.patch_embedding.forward(&self.unfold(images)?)?;
+        let patches = self.unfold(images)?.to_dtype(self.precision.dtype())?;
+        let patches = self.patch_embedding.forward(&patches)?.to_dtype(DType::F32)?;
         let x = self.embed(patches, images.len(), tokens)?;
         let x = self.pre_layernorm.forward(&x)?;
         let class = self.encoder.forward(x, tokens, false, &vec![0; images.len()])?;
