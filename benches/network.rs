@@ -4,6 +4,7 @@
 use clipclass::model::kernels::{
     Activation, Heads, Int8Matrix, Target, Weight, attention, layer_norm, matmul, matmul_int8,
 };
+use clipclass::score::{Classifier, Judgement};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
 /// Tokens of an image.
@@ -90,6 +91,14 @@ fn block(c: &mut Criterion) {
     }
 }
 
+/// An image's embedding against those of a thousand labels.
+fn score(c: &mut Criterion) {
+    const DIM: usize = 512;
+    let classifier = Classifier::new(random(1000 * DIM), DIM, 100.0);
+    let image = random(DIM);
+    c.bench_function("score/1000 labels", |b| b.iter(|| classifier.judge(&image, Judgement::default())));
+}
+
 /// Values between −1 and 1.
 fn random(count: usize) -> Vec<f32> {
     let mut state = 1u32;
@@ -100,5 +109,5 @@ fn random(count: usize) -> Vec<f32> {
     std::iter::repeat_with(value).take(count).collect()
 }
 
-criterion_group!(network, linear, quantize, between, block);
+criterion_group!(network, linear, quantize, between, block, score);
 criterion_main!(network);

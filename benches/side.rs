@@ -1,12 +1,12 @@
-//! clipclass's side of `compare.py`: loads a model once, then answers each line of stdin with the
+//! clipclass's side of `compare.py` and `gpu.py`: loads a model once, then answers each line of stdin with the
 //! milliseconds that it took.
 //!
-//! Arguments: model folder, file of labels (a JSON list), precision, threads.
+//! Arguments: model folder, file of labels (a JSON list), precision, threads, device (default: cpu).
 //! Requests: `vision BATCH`, `text COUNT …`, `pixels FILE`.
 
 use anyhow::{Context, Result, bail};
-use candle_core::Device;
 use clipclass::model::Checkpoint;
+use clipclass::model::device::DeviceChoice;
 use clipclass::model::hub::{ModelFiles, TokenizerFiles, WeightFiles};
 use clipclass::pixels::{Picture, Pixels};
 use std::env::args;
@@ -28,15 +28,17 @@ fn main() -> Result<()> {
 
 fn serve() -> Result<()> {
     let arguments: Vec<_> = args().collect();
-    let [_, folder, labels, precision, _] = &arguments[..] else {
-        bail!("compare.py runs this: MODEL LABELS PRECISION THREADS");
+    let [_, folder, labels, precision, _, device @ ..] = &arguments[..] else {
+        bail!("compare.py runs this: MODEL LABELS PRECISION THREADS [DEVICE]");
     };
+    let device = device.first().map_or("cpu", String::as_str).parse::<DeviceChoice>()?.open()?;
     let labels: Vec<String> = serde_json::from_str(&fs::read_to_string(labels)?)?;
     let labels: Vec<_> = labels.iter().map(String::as_str).collect();
-    let checkpoint = Checkpoint::open(&files(Path::new(folder)), &Device::Cpu, precision.parse()?)?;
+    let checkpoint = Checkpoint::open(&files(Path::new(folder)), &device, precision.parse()?)?;
     let size = checkpoint.transform().crop.context("a model without a crop")?.0 as usize;
     let (mut images, mut texts) = (None, None);
-    let pixels = vec![random_image(size); 32];
+    let image = random_image(size);
+    let mut pixels = Vec::new();
 
     println!("ready");
     for line in stdin().lines() {
@@ -49,8 +51,9 @@ fn serve() -> Result<()> {
                     Some(encoder) => encoder,
                     none => none.insert(checkpoint.image_encoder()?),
                 };
+                pixels.resize(count()?, image.clone());
                 let start = Instant::now();
-                black_box(encoder.encode(&pixels[..count()?])?);
+                black_box(encoder.encode(&pixels)?);
                 start
             }
             "text" => {

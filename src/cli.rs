@@ -195,8 +195,9 @@ struct RunArgs {
     /// Where the network runs: auto, cpu, cuda, cuda:N or metal
     #[arg(long, value_name = "DEVICE", default_value_t)]
     device: DeviceChoice,
-    /// How the network computes: f32, the original's numbers; or int8 on a CPU, faster once loaded
-    /// but with probabilities a little off
+    /// How the network computes: f32, the original's numbers; int8 on a CPU, several times as
+    /// fast once loaded, with probabilities off by 0.003 on average, seldom by more than 0.03, and
+    /// another prediction for one image in a thousand; f16 or bf16 on a GPU, in half the memory
     #[arg(long, value_name = "PRECISION", default_value_t)]
     precision: Precision,
     /// Most images that pass through the network at a time

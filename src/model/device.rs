@@ -64,7 +64,8 @@ fn open_cuda(card: usize) -> Result<Device> {
             "this clipclass was built without CUDA; build it with: cargo install clipclass --features cuda"
         );
     }
-    Device::new_cuda(card).with_context(|| format!("cannot open CUDA device {card}"))
+    Device::new_cuda(card)
+        .with_context(|| format!("cannot open CUDA device {card}; --device cpu runs without a card"))
 }
 
 fn open_metal() -> Result<Device> {
