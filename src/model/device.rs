@@ -45,7 +45,8 @@ impl DeviceChoice {
 /// Says what helps where `error` is a card's memory running out over a batch of `images`.
 pub fn explain_memory(error: anyhow::Error, images: usize) -> anyhow::Error {
     // candle gives what the driver says as text only.
-    if !format!("{error:?}").contains("OUT_OF_MEMORY") {
+    let text = format!("{error:?}");
+    if !["OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED"].iter().any(|full| text.contains(full)) {
         return error;
     }
     error.context(match images {
@@ -123,6 +124,8 @@ mod tests {
             "the card's memory does not hold a batch of 64 images; try --batch-size 32"
         );
         assert!(explain_memory(full(), 1).to_string().ends_with("try --precision f16 or --device cpu"));
+        let product = anyhow::anyhow!("CublasError(CUBLAS_STATUS_ALLOC_FAILED)");
+        assert!(explain_memory(product, 8).to_string().ends_with("try --batch-size 4"));
         assert_eq!(explain_memory(anyhow::anyhow!("other"), 64).to_string(), "other");
     }
 }
