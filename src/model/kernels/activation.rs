@@ -23,31 +23,26 @@ impl Activation {
     pub(super) unsafe fn apply<S: Simd>(self, x: S::F32) -> S::F32 {
         unsafe {
             match self {
-                Self::QuickGelu => times_sigmoid::<S>(x, mul::<S>(x, S::splat(1.702))),
+                Self::QuickGelu => times_sigmoid::<S>(x, S::mul(x, S::splat(1.702))),
                 Self::Gelu => {
-                    let half = mul::<S>(x, S::splat(0.5));
-                    S::mul_add(half, erf::<S>(mul::<S>(x, S::splat(std::f32::consts::FRAC_1_SQRT_2))), half)
+                    let half = S::mul(x, S::splat(0.5));
+                    S::mul_add(half, erf::<S>(S::mul(x, S::splat(std::f32::consts::FRAC_1_SQRT_2))), half)
                 }
                 Self::GeluTanh => {
                     // (1 + tanh z) / 2 = sigmoid 2z.
                     let twice = S::splat(2.0 * 0.797_884_6);
-                    let cubic = S::mul_add(mul::<S>(x, x), S::splat(0.044715), S::splat(1.0));
-                    times_sigmoid::<S>(x, mul::<S>(mul::<S>(x, cubic), twice))
+                    let cubic = S::mul_add(S::mul(x, x), S::splat(0.044715), S::splat(1.0));
+                    times_sigmoid::<S>(x, S::mul(S::mul(x, cubic), twice))
                 }
             }
         }
     }
 }
 
-#[inline(always)]
-unsafe fn mul<S: Simd>(x: S::F32, y: S::F32) -> S::F32 {
-    unsafe { S::mul_add(x, y, S::splat(0.0)) }
-}
-
 /// `x / (1 + e⁻ᶻ)`.
 #[inline(always)]
 unsafe fn times_sigmoid<S: Simd>(x: S::F32, z: S::F32) -> S::F32 {
-    unsafe { S::div(x, S::add(S::splat(1.0), S::exp(mul::<S>(z, S::splat(-1.0))))) }
+    unsafe { S::div(x, S::add(S::splat(1.0), S::exp(S::mul(z, S::splat(-1.0))))) }
 }
 
 /// The error function to 1.5e-7 (Abramowitz and Stegun, 7.1.26).
@@ -55,18 +50,15 @@ unsafe fn times_sigmoid<S: Simd>(x: S::F32, z: S::F32) -> S::F32 {
 unsafe fn erf<S: Simd>(x: S::F32) -> S::F32 {
     const TERMS: [f32; 5] = [1.061_405_4, -1.453_152, 1.421_413_7, -0.284_496_74, 0.254_829_6];
     unsafe {
-        let negative = mul::<S>(x, S::splat(-1.0));
+        let negative = S::mul(x, S::splat(-1.0));
         let size = S::max(x, negative);
         let one = S::splat(1.0);
         let t = S::div(one, S::mul_add(size, S::splat(0.327_591_1), one));
-        let mut sum = S::splat(TERMS[0]);
-        for term in &TERMS[1..] {
-            sum = S::mul_add(sum, t, S::splat(*term));
-        }
-        let tail = mul::<S>(mul::<S>(sum, t), S::exp(mul::<S>(x, negative)));
-        let erf = S::add(one, mul::<S>(tail, S::splat(-1.0)));
+        let sum = S::polynomial(t, &TERMS);
+        let tail = S::mul(S::mul(sum, t), S::exp(S::mul(x, negative)));
+        let erf = S::add(one, S::mul(tail, S::splat(-1.0)));
         // With the sign of x, which the division by |x| gives; erf 0 is 0 here, too.
-        mul::<S>(erf, S::div(x, S::max(S::splat(f32::MIN_POSITIVE), size)))
+        S::mul(erf, S::div(x, S::max(S::splat(f32::MIN_POSITIVE), size)))
     }
 }
 

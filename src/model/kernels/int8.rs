@@ -245,7 +245,7 @@ impl Block<'_> {
                 };
                 for (m, sums) in sums.0.iter().enumerate().take(rows) {
                     let y = self.y.add((first + m) * self.width + column);
-                    let scale = S::mul_add(scale, S::splat(self.x_scales[first + m]), S::splat(0.0));
+                    let scale = S::mul(scale, S::splat(self.x_scales[first + m]));
                     let mut sum = S::mul_add(S::load_i32(sums.as_ptr().add(column)), scale, bias);
                     match self.target {
                         Target::Overwrite => {}

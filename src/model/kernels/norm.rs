@@ -61,10 +61,10 @@ unsafe fn row<S: Simd>(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, y: &mu
         let squares = S::sum(squares) + x[whole..].iter().map(|x| (x - mean).powi(2)).sum::<f32>();
         let scale = 1.0 / (squares / width as f32 + eps).sqrt();
 
-        let (factor, zero) = (S::splat(scale), S::splat(0.0));
+        let factor = S::splat(scale);
         for i in (0..whole).step_by(S::LANES) {
             let d = S::add(S::load(x.as_ptr().add(i)), minus_mean);
-            let normal = S::mul_add(d, factor, zero);
+            let normal = S::mul(d, factor);
             let (weight, bias) = (S::load(weight.as_ptr().add(i)), S::load(bias.as_ptr().add(i)));
             S::store(y.as_mut_ptr().add(i), S::mul_add(normal, weight, bias));
         }

@@ -67,6 +67,24 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
         }
     }
 
+    /// `x * y`; a product that is −0 is 0.
+    #[inline(always)]
+    unsafe fn mul(x: Self::F32, y: Self::F32) -> Self::F32 {
+        unsafe { Self::mul_add(x, y, Self::splat(0.0)) }
+    }
+
+    /// The polynomial in `x` with these coefficients, that of the highest power first.
+    #[inline(always)]
+    unsafe fn polynomial(x: Self::F32, coefficients: &[f32]) -> Self::F32 {
+        unsafe {
+            let mut sum = Self::splat(coefficients[0]);
+            for coefficient in &coefficients[1..] {
+                sum = Self::mul_add(sum, x, Self::splat(*coefficient));
+            }
+            sum
+        }
+    }
+
     /// eˣ, about as exact as f32 is; below −87.3 as there, above 88 as there.
     ///
     /// x = n ln 2 + r with n whole and |r| ≤ ln 2 / 2, where six terms give eʳ.
@@ -85,14 +103,9 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
             let n = Self::add(whole, Self::splat(-ROUND));
             let r = Self::mul_add(n, Self::splat(-LN_2[0]), x);
             let r = Self::mul_add(n, Self::splat(-LN_2[1]), r);
-            let mut sum = Self::splat(TERMS[0]);
-            for term in &TERMS[1..] {
-                sum = Self::mul_add(sum, r, Self::splat(*term));
-            }
-            let zero = Self::splat(0.0);
-            let square = Self::mul_add(r, r, zero);
-            let power = Self::mul_add(sum, square, Self::add(r, Self::splat(1.0)));
-            Self::mul_add(power, Self::power_of_two(whole), zero)
+            let sum = Self::polynomial(r, &TERMS);
+            let power = Self::mul_add(sum, Self::mul(r, r), Self::add(r, Self::splat(1.0)));
+            Self::mul(power, Self::power_of_two(whole))
         }
     }
 
