@@ -34,11 +34,16 @@ PAUSE = 0.4
 
 def set_up(folder):
     """Makes whatever of the folder is missing."""
+    set_up_inputs(folder)
+    if not (folder / "text.onnx").exists():
+        export(folder / "model", folder)
+
+
+def set_up_inputs(folder):
+    """Makes whatever is missing of the model, the photos and the labels."""
     model = folder / "model"
     if not (model / "merges.txt").exists():
         make_model(model)
-    if not (folder / "text.onnx").exists():
-        export(model, folder)
     if not (folder / "photos" / "12mpx.jpg").exists():
         make_photos(folder / "photos")
     if not (folder / "labels.json").exists():

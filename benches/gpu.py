@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Checks and measures clipclass on a GPU, beside PyTorch on the same card, in one command:
 
-    .ci/cuda && python3 benches/gpu.py --folder target/gpu --binary target/cuda/build/release/clipclass
+    python3 benches/gpu.py --folder target/gpu
 
-It takes a card, its driver, and torch and transformers with CUDA; the folder gets a ViT-B/32 of random weights and
+It takes a card, its driver, the CUDA toolkit, and torch, transformers and open_clip_torch; what was built with `.ci/cuda` instead of
+a toolkit (`.ci/cuda`, `.ci/cuda build --release --bench side`) is named with `--binary` and `--side`. The folder gets a ViT-B/32 of random weights and
 photos, about 1 GB. The steps: the same records as on the CPU; images a second of the vision tower; images a second of
 whole processes; a full card. `--device cpu --photos 20 --batches 1` tries the script itself where there is no card.
 """
@@ -16,8 +17,7 @@ import sys
 import time
 from pathlib import Path
 
-import compare
-from compare import LABELS, Side, make_model, make_photos, take_turns
+from compare import LABELS, Side, cargo, ready, set_up_inputs, take_turns
 
 HERE = Path(__file__).resolve()
 FIXTURES = HERE.parent.parent / "fixtures"
@@ -37,7 +37,7 @@ def serve(folder, device, name):
         return clip.visual_projection(clip.vision_model(pixels).pooler_output)
 
     run = torch.compile(tower) if how == "compiled" else tower
-    print("ready", flush=True)
+    ready()
     for line in sys.stdin:
         images = torch.randn(int(line.split()[1]), 3, 224, 224)
         start = time.perf_counter()
@@ -46,10 +46,15 @@ def serve(folder, device, name):
         print((time.perf_counter() - start) * 1e3, flush=True)
 
 
-def classify(binary, device, model, images, *more):
-    """Records of the images by name."""
-    command = [binary, *images, "--labels", ",".join(LABELS), "--model", model, "--device", device, "--json", "--no-cache", *more]
-    done = subprocess.run([str(part) for part in command], check=True, capture_output=True, text=True)
+def command(binary, device, model, images, *more):
+    """A run of clipclass that gives JSON."""
+    parts = [binary, *images, "--labels", ",".join(LABELS), "--model", model, "--device", device, "--json", "--no-cache", *more]
+    return [str(part) for part in parts]
+
+
+def classify(*run):
+    """Records by the name of their image; the arguments are those of `command`."""
+    done = subprocess.run(command(*run), check=True, capture_output=True, text=True)
     return {record["image"]: record for record in map(json.loads, done.stdout.splitlines())}
 
 
@@ -76,11 +81,10 @@ def check_records(binary, device):
 def vision(arguments):
     """Milliseconds an image of the vision tower."""
     precisions = ["f32"] if arguments.device == "cpu" else ["f32", "bf16"]
-    side = [arguments.side or compare.cargo("--bench", "side", *arguments.features)]
+    binary = arguments.side or cargo("--bench", "side", *arguments.features)
     model, labels = arguments.folder / "model", arguments.folder / "labels.json"
-    labels.write_text(json.dumps(LABELS))
     threads = str(os.cpu_count())
-    sides = [Side(f"clipclass {p}", [*side, model, labels, p, threads, arguments.device]) for p in precisions]
+    sides = [Side(f"clipclass {p}", [binary, model, labels, p, threads, arguments.device]) for p in precisions]
     this = [sys.executable, HERE, "--folder", arguments.folder, "--device", arguments.device, "--serve"]
     sides += [Side(name, [*this, name]) for name in TORCH]
     for batch in arguments.batches:
@@ -100,11 +104,10 @@ def process(arguments):
         if not (photos / f"{i:04}.jpg").exists():
             os.link(drawn[i % len(drawn)], photos / f"{i:04}.jpg")
     for batch in arguments.batches:
-        command = [arguments.binary, photos, "--labels", ",".join(LABELS), "--model", arguments.folder / "model", "--json"]
-        command += ["--device", arguments.device, "--batch-size", batch, "--no-cache", "--quiet"]
+        run = command(arguments.binary, arguments.device, arguments.folder / "model", [photos], "--batch-size", batch, "--quiet")
         card = watch_card(arguments.device)
         start, before = time.perf_counter(), os.times()
-        done = subprocess.run([str(part) for part in command], check=True, stdout=subprocess.PIPE)
+        done = subprocess.run(run, check=True, stdout=subprocess.PIPE)
         seconds, after = time.perf_counter() - start, os.times()
         count = done.stdout.count(b"\n")
         assert count >= arguments.photos, f"{count} records"
@@ -117,12 +120,12 @@ def watch_card(device):
     """Starts to sample the card's use; the result ends it and says the mean."""
     if device == "cpu":
         return lambda: ""
-    command = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", "-lms", "100"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    query = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", "-lms", "100"]
+    sampler = subprocess.Popen(query, stdout=subprocess.PIPE, text=True)
 
     def mean():
-        process.terminate()
-        samples = [int(line) for line in process.communicate()[0].split()]
+        sampler.terminate()
+        samples = [int(line) for line in sampler.communicate()[0].split()]
         return f", card {sum(samples) / max(1, len(samples)):.0f} % busy"
 
     return mean
@@ -135,9 +138,9 @@ def full_card(arguments):
     free, _ = torch.cuda.mem_get_info()
     # Room for the context and the weights, not for a large batch.
     taken = torch.empty(free - (1200 << 20), dtype=torch.uint8, device="cuda")
-    command = [arguments.binary, arguments.folder / "many", "--labels", ",".join(LABELS), "--batch-size", 256, "--no-cache"]
-    command += ["--model", arguments.folder / "model", "--device", arguments.device]
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    folder = arguments.folder
+    run = command(arguments.binary, arguments.device, folder / "model", [folder / "many"], "--batch-size", 256)
+    done = subprocess.run(run, capture_output=True, text=True)
     del taken
     print(f"full card: exit {done.returncode}: {done.stderr.strip().splitlines()[-1:]}", flush=True)
     assert done.returncode != 0 and "--batch-size 128" in done.stderr, done.stderr
@@ -156,11 +159,8 @@ def main():
     arguments.features = [] if arguments.device == "cpu" else ["--features", "cuda"]
     if arguments.serve:
         return serve(arguments.folder, arguments.device, arguments.serve)
-    arguments.binary = arguments.binary or compare.cargo("--bin", "clipclass", *arguments.features)
-    if not (arguments.folder / "model" / "merges.txt").exists():
-        make_model(arguments.folder / "model")
-    if not (arguments.folder / "photos" / "12mpx.jpg").exists():
-        make_photos(arguments.folder / "photos")
+    arguments.binary = arguments.binary or cargo("--bin", "clipclass", *arguments.features)
+    set_up_inputs(arguments.folder)
     check_records(arguments.binary, arguments.device)
     vision(arguments)
     process(arguments)

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use clipclass::model::Checkpoint;
 use clipclass::model::device::DeviceChoice;
 use clipclass::model::hub::{ModelFiles, TokenizerFiles, WeightFiles};
+use clipclass::model::precision::Precision;
 use clipclass::pixels::{Picture, Pixels};
 use std::env::args;
 use std::fs;
@@ -20,21 +21,20 @@ use std::time::Instant;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> Result<()> {
-    let threads = args().nth(4).context("no number of threads")?.parse()?;
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
-    // On a worker, as clipclass's pipeline does it: work shared from elsewhere starts later.
-    pool.install(serve)
-}
-
-fn serve() -> Result<()> {
     let arguments: Vec<_> = args().collect();
-    let [_, folder, labels, precision, _, device @ ..] = &arguments[..] else {
+    let [_, folder, labels, precision, threads, device @ ..] = &arguments[..] else {
         bail!("compare.py runs this: MODEL LABELS PRECISION THREADS [DEVICE]");
     };
-    let device = device.first().map_or("cpu", String::as_str).parse::<DeviceChoice>()?.open()?;
+    let device = device.first().map_or("cpu", String::as_str).parse::<DeviceChoice>()?;
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.parse()?).build()?;
+    // On a worker, as clipclass's pipeline does it: work shared from elsewhere starts later.
+    pool.install(|| serve(Path::new(folder), Path::new(labels), precision.parse()?, device))
+}
+
+fn serve(folder: &Path, labels: &Path, precision: Precision, device: DeviceChoice) -> Result<()> {
     let labels: Vec<String> = serde_json::from_str(&fs::read_to_string(labels)?)?;
     let labels: Vec<_> = labels.iter().map(String::as_str).collect();
-    let checkpoint = Checkpoint::open(&files(Path::new(folder)), &device, precision.parse()?)?;
+    let checkpoint = Checkpoint::open(&files(folder), &device.open()?, precision)?;
     let size = checkpoint.transform().crop.context("a model without a crop")?.0 as usize;
     let (mut images, mut texts) = (None, None);
     let image = random_image(size);
