@@ -48,6 +48,30 @@ fn oracle_config(config: &ClipConfig) -> OracleConfig {
     }
 }
 
+fn config() -> Result<ClipConfig> {
+    ClipConfig::read(&Path::new(MODEL).join("config.json"))
+}
+
+/// The tensors of both towers.
+fn towers(config: &ClipConfig) -> Result<(VisionWeights, TextWeights)> {
+    let file = Path::new(MODEL).join("model.safetensors");
+    let weights = Weights::open(&WeightFiles::Safetensors(vec![file]))?;
+    Ok((
+        VisionWeights::find(&weights, &config.vision, config.projection_dim)?,
+        TextWeights::find(&weights, &config.text, config.projection_dim)?,
+    ))
+}
+
+/// Values of an image, others for another `shift`.
+fn image(size: usize, shift: usize) -> Vec<f32> {
+    (shift..shift + 3 * size * size).map(|i| (i as f32 * 0.7).sin() * 2.0).collect()
+}
+
+/// The tokens of start and end of text.
+fn ends(config: &ClipConfig) -> (u32, u32) {
+    (config.text.vocab_size as u32 - 2, config.text.vocab_size as u32 - 1)
+}
+
 fn largest_difference(a: &Tensor, b: &Tensor) -> Result<f32> {
     Ok((a - b)?.abs()?.flatten_all()?.max(0)?.to_scalar()?)
 }
@@ -55,30 +79,26 @@ fn largest_difference(a: &Tensor, b: &Tensor) -> Result<f32> {
 #[test]
 fn both_towers_agree_with_candle_transformers() -> Result<()> {
     let device = Device::Cpu;
-    let config = ClipConfig::read(&Path::new(MODEL).join("config.json"))?;
-    let file = Path::new(MODEL).join("model.safetensors");
-    let bytes = std::fs::read(&file)?;
+    let config = config()?;
+    let bytes = std::fs::read(Path::new(MODEL).join("model.safetensors"))?;
     let oracle = VarBuilder::from_buffered_safetensors(bytes, DType::F32, &device)?;
     let oracle = ClipModel::new(oracle, &oracle_config(&config))?;
-    let weights = Weights::open(&WeightFiles::Safetensors(vec![file]))?;
+    let (vision, text) = towers(&config)?;
 
     let size = config.vision.image_size;
-    let value = |i: usize| (i as f32 * 0.7).sin() * 2.0;
-    let images = [0, 1000].map(|shift| (0..3 * size * size).map(|i| value(i + shift)).collect::<Vec<_>>());
+    let images = [0, 1000].map(|shift| image(size, shift));
     let batch = Tensor::from_vec(images.concat(), (2, 3, size, size), &device)?;
     let expected = div_l2_norm(&oracle.get_image_features(&batch)?)?;
-    let tower = VisionWeights::find(&weights, &config.vision, config.projection_dim)?;
-    let tower = VisionTower::load(&tower, &device, Precision::F32)?;
+    let tower = VisionTower::load(&vision, &device, Precision::F32)?;
     let images = images.map(|values| Pixels { height: size, width: size, values });
     // Both round to f32 along the way, in another order.
     assert!(largest_difference(&tower.forward(&images)?, &expected)? < 1e-5);
 
     // The oracle pools at the largest id, which in this vocabulary is the end of text.
-    let (start, end) = (config.text.vocab_size as u32 - 2, config.text.vocab_size as u32 - 1);
+    let (start, end) = ends(&config);
     let prompt = [start, 70, 300, 9, 511, end];
     let expected = div_l2_norm(&oracle.get_text_features(&Tensor::new(&prompt, &device)?.unsqueeze(0)?)?)?;
-    let tower = TextWeights::find(&weights, &config.text, config.projection_dim)?;
-    let tower = TextTower::load(&tower, &device, Precision::F32)?;
+    let tower = TextTower::load(&text, &device, Precision::F32)?;
     assert!(largest_difference(&tower.forward(&[&prompt])?, &expected)? < 1e-5);
     Ok(())
 }
@@ -88,14 +108,11 @@ fn both_towers_agree_with_candle_transformers() -> Result<()> {
 #[test]
 fn towers_in_candles_operations_agree_with_the_kernels() -> Result<()> {
     let device = Device::Cpu;
-    let config = ClipConfig::read(&Path::new(MODEL).join("config.json"))?;
-    let weights = Weights::open(&WeightFiles::Safetensors(vec![Path::new(MODEL).join("model.safetensors")]))?;
-    let vision = VisionWeights::find(&weights, &config.vision, config.projection_dim)?;
-    let text = TextWeights::find(&weights, &config.text, config.projection_dim)?;
+    let config = config()?;
+    let (vision, text) = towers(&config)?;
     let size = config.vision.image_size;
-    let values = (0..3 * size * size).map(|i| (i as f32 * 0.7).sin() * 2.0).collect();
-    let image = [Pixels { height: size, width: size, values }];
-    let (start, end) = (config.text.vocab_size as u32 - 2, config.text.vocab_size as u32 - 1);
+    let image = [Pixels { height: size, width: size, values: image(size, 0) }];
+    let (start, end) = ends(&config);
     let prompts: [&[u32]; 2] = [&[start, 70, 300, 9, 511, end], &[start, 12, end]];
     let embed = |precision| -> Result<[Tensor; 2]> {
         Ok([
