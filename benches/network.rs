@@ -1,7 +1,7 @@
 //! The network's parts at the sizes of ViT-B/32, on random weights: what to watch while a kernel
 //! changes. `compare.py` says how the whole stands against others.
 
-use clipclass::model::kernels::{
+use clipclass::kernels::{
     Activation, Heads, Int8Matrix, Target, Weight, attention, layer_norm, matmul, matmul_int8,
 };
 use clipclass::score::{Classifier, Judgement};

@@ -5,9 +5,9 @@
 //! Requests: `vision BATCH`, `text COUNT …`, `pixels FILE`.
 
 use anyhow::{Context, Result, bail};
+use clipclass::hub::{ModelFiles, TokenizerFiles, WeightFiles};
 use clipclass::model::Checkpoint;
 use clipclass::model::device::DeviceChoice;
-use clipclass::model::hub::{ModelFiles, TokenizerFiles, WeightFiles};
 use clipclass::model::precision::Precision;
 use clipclass::pixels::{Picture, Pixels};
 use std::env::args;

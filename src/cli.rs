@@ -1,10 +1,10 @@
 //! The command line: arguments → a [`Command`] made of the other rooms' words.
 
 use crate::cache;
+use crate::hub::HubOptions;
 use crate::input::{FilesFrom, Inputs, Shard};
 use crate::labels::{self, GivenLabel, LabelSet, Template};
 use crate::model::device::{BUILT_FOR, DeviceChoice};
-use crate::model::hub::HubOptions;
 use crate::model::precision::Precision;
 use crate::pipeline::{Job, ModelChoice, OutputChoice};
 use crate::report::Format;

@@ -20,8 +20,11 @@
 
 pub mod cache;
 pub mod cli;
+pub mod hub;
 pub mod input;
+pub mod kernels;
 pub mod labels;
+pub mod messages;
 pub mod model;
 pub mod pipeline;
 pub mod pixels;

@@ -3,9 +3,10 @@
 use anyhow::Result;
 use clipclass::cache::{self, DEFAULT_LIMIT_BYTES, Holdings};
 use clipclass::cli::{self, Command};
-use clipclass::model::hub;
+use clipclass::hub;
+use clipclass::messages::Messages;
 use clipclass::pipeline::{self, INTERRUPTED_EXIT_CODE, Interrupted};
-use clipclass::report::{ClosedPipe, Messages};
+use clipclass::report::ClosedPipe;
 use std::io::{self, Write};
 use std::process::ExitCode;
 

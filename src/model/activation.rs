@@ -3,7 +3,7 @@
 use anyhow::Result;
 use candle_core::Tensor;
 
-pub use super::kernels::Activation;
+pub use crate::kernels::Activation;
 
 impl Activation {
     /// Applies the function to every element.

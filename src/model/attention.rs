@@ -1,8 +1,8 @@
 //! Attention on any device.
 
-use super::kernels::{self, Heads};
 use super::linear::{host_slice, written};
 use super::precision::Precision;
+use crate::kernels::{self, Heads};
 use anyhow::Result;
 use candle_core::{CpuStorage, CustomOp1, D, Device, Layout, Shape, Tensor};
 

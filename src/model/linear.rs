@@ -3,9 +3,9 @@
 //! On a CPU the weights stay as they lie in the mapped file, see [`kernels::matmul`], or are
 //! quantised, see [`Int8Matrix`]; on a GPU they are candle tensors there, of the precision asked for.
 
-use super::kernels::{self, Activation, Int8Matrix, Target, Weight};
 use super::precision::Precision;
 use super::weights::{Values, View, Weights};
+use crate::kernels::{self, Activation, Int8Matrix, Target, Weight};
 use anyhow::{Context, Result};
 use candle_core::{CpuStorage, CustomOp1, Device, InplaceOp2, Layout, Shape, Tensor};
 

@@ -1,9 +1,9 @@
 //! Layer normalisation on any device.
 
-use super::kernels;
 use super::linear::{host_slice, written};
 use super::precision::Precision;
 use super::weights::{Values, View, Weights};
+use crate::kernels;
 use anyhow::Result;
 use candle_core::{CpuStorage, CustomOp1, Device, Layout, Shape, Tensor};
 

@@ -1,6 +1,6 @@
 //! Prompts → token ids.
 
-use super::hub::TokenizerFiles;
+use crate::hub::TokenizerFiles;
 use anyhow::{Context, Error, Result};
 use std::path::Path;
 use tokenizers::models::bpe::BPE;

@@ -4,8 +4,8 @@
 //! a layer needs it, and processes that run side by side share the pages. Tensors of f16 and bf16
 //! are widened when asked for, and those of a `.bin` file unpickled then.
 
-use super::hub::WeightFiles;
 use super::precision::Precision;
+use crate::hub::WeightFiles;
 use anyhow::{Context, Result, bail};
 use candle_core::pickle::PthTensors;
 use candle_core::{DType, Device, Tensor};

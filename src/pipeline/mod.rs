@@ -16,14 +16,16 @@ mod interrupt;
 pub use interrupt::{EXIT_CODE as INTERRUPTED_EXIT_CODE, Interrupted};
 
 use crate::cache::{Cache, DEFAULT_LIMIT_BYTES, ImageKey, KnownPrompt, ModelKey};
+use crate::hub::{self, HubOptions, ModelFiles};
 use crate::input::Inputs;
 use crate::labels::{Label, LabelSet};
+use crate::messages::Messages;
 use crate::model::device::DeviceChoice;
-use crate::model::hub::{self, HubOptions, ModelFiles};
+
 use crate::model::precision::Precision;
 use crate::model::{Checkpoint, Embeddings, ImageEncoder};
 use crate::pixels::Pixels;
-use crate::report::{Done, Failure, Format, Messages, Record, Report};
+use crate::report::{Done, Failure, Format, Record, Report};
 use crate::score::{Classifier, Judgement, ensemble};
 use ahead::{Batches, Content, Prepared, Stages};
 use anyhow::{Context, Result};

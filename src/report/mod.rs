@@ -3,18 +3,17 @@
 //! The record is the output contract; a format decides only how it is spelled.
 
 mod json;
-mod messages;
 mod output;
 mod picture;
 mod resume;
 mod table;
 mod text;
 
-pub use messages::Messages;
 pub use output::ClosedPipe;
 pub use resume::Done;
 
 use crate::input::ImageName;
+use crate::messages::Messages;
 use crate::pixels::Picture;
 use crate::score::Verdict;
 use anyhow::Result;

@@ -3,7 +3,8 @@
 //! The columns are the image, its prediction and probability, and a probability for each label; or
 //! pairs of label and probability, best first, where only the best were asked for.
 
-use super::{Failure, Messages, Record, Spelling};
+use super::{Failure, Record, Spelling};
+use crate::messages::Messages;
 use anyhow::Result;
 use std::io::Write;
 

@@ -1,6 +1,7 @@
 //! Text for people.
 
-use super::{Messages, Record, Spelling, picture};
+use super::{Record, Spelling, picture};
+use crate::messages::Messages;
 use crate::score::{Score, Verdict};
 use anyhow::Result;
 use std::io::Write;

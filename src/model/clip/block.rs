@@ -1,9 +1,9 @@
 //! Transformer blocks: one description serves both towers.
 
+use crate::kernels::Heads;
 use crate::model::activation::Activation;
 use crate::model::attention::{Attention, rows_of};
 use crate::model::config::TowerConfig;
-use crate::model::kernels::Heads;
 use crate::model::linear::{Linear, LinearWeights};
 use crate::model::norm::{LayerNorm, LayerNormWeights};
 use crate::model::precision::Precision;

@@ -2,8 +2,8 @@
 
 mod server;
 
+use self::server::{Fault, Server, TOKEN, sha256};
 use assert_cmd::cargo::cargo_bin;
-use server::{Fault, Server, TOKEN, sha256};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;

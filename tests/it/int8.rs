@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use candle_core::Device;
-use clipclass::model::hub::{HubOptions, locate};
+use clipclass::hub::{HubOptions, locate};
 use clipclass::model::precision::Precision;
 use clipclass::model::{Checkpoint, Embeddings};
 use clipclass::pixels::Picture;

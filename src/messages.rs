@@ -1,7 +1,7 @@
 //! The one voice on stderr: warnings, failures, and how far a run has come.
 
-use super::Failure;
 use crate::input::ImageName;
+use crate::report::Failure;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::fmt::Display;
 use std::io::{self, IsTerminal};

@@ -1,6 +1,5 @@
 //! Long runs, with the real binary and the fixture model: killed, interrupted, out of disk, with an
 //! input or a reader that is still there or gone.
-#![cfg(unix)]
 
 use assert_cmd::cargo::cargo_bin;
 use std::fs;

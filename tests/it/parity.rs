@@ -4,9 +4,9 @@
 
 use anyhow::Result;
 use candle_core::{Device, Tensor};
+use clipclass::hub::{TokenizerFiles, WeightFiles};
 use clipclass::model::clip::{TextTower, TextWeights, VisionTower, VisionWeights};
 use clipclass::model::config::ClipConfig;
-use clipclass::model::hub::{TokenizerFiles, WeightFiles};
 use clipclass::model::precision::Precision;
 use clipclass::model::tokenizer::Tokenizer;
 use clipclass::model::weights::Weights;

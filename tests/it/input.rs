@@ -8,9 +8,9 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-const TREE: &[u8] = include_bytes!("../fixtures/images/tree.jpg");
-const CAT: &[u8] = include_bytes!("../fixtures/images/cat.png");
-const BOMB: &[u8] = include_bytes!("../fixtures/broken/bomb.png");
+const TREE: &[u8] = include_bytes!("../../fixtures/images/tree.jpg");
+const CAT: &[u8] = include_bytes!("../../fixtures/images/cat.png");
+const BOMB: &[u8] = include_bytes!("../../fixtures/broken/bomb.png");
 
 /// What the binary says about inputs in a folder: `name prediction` or `name kind`, and its exit code.
 fn classify(folder: &Path, arguments: &[&str], stdin: &[u8]) -> (Vec<String>, i32) {
