@@ -81,6 +81,10 @@ pub enum Origin {
     Address(String),
     /// Bytes at hand: standard input, a member of a shard.
     Bytes(Vec<u8>),
+    /// The picture of an earlier source.
+    SameAs(ImageName),
+    /// The file that the run is to write.
+    OwnOutput,
     /// Something that was asked for and cannot be had.
     Failed(ReadError),
 }
@@ -112,6 +116,8 @@ impl ImageSource {
             Origin::File(path) => read_file(&path),
             Origin::Address(address) => download::download(&address),
             Origin::Bytes(bytes) => Ok(bytes),
+            Origin::SameAs(_) => Err(ReadError::new("archive", "x")),
+            Origin::OwnOutput => Err(ReadError::new("unreadable", "it is what the run writes")),
             Origin::Failed(error) => Err(error),
         }
     }
