@@ -30,3 +30,5 @@ pub mod pipeline;
 pub mod pixels;
 pub mod report;
 pub mod score;
+#[cfg(test)]
+mod world;
