@@ -32,3 +32,5 @@ pub mod pipeline;
 pub mod pixels;
 pub mod report;
 pub mod score;
+#[cfg(test)]
+mod world;

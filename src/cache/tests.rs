@@ -1,4 +1,5 @@
 use super::*;
+use crate::world::Random;
 use rusqlite::params;
 use std::fs::{self, File};
 use std::process::{Command, Stdio};
@@ -221,11 +222,8 @@ fn no_damage_anywhere_in_the_file_falsifies_an_answer() {
     let folder = folder_with_images(300);
     with_database(folder.path(), "");
     let intact = fs::read(database(folder.path())).unwrap();
-    let mut random = 1u64;
-    let mut next = |below: usize| {
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        (random >> 33) as usize % below
-    };
+    let mut random = Random(1);
+    let mut next = |below: usize| random.below(below);
     let mut lost = 0;
     for round in 0..60 {
         let mut bytes = intact.clone();

@@ -162,24 +162,10 @@ mod tests {
     use super::super::stream::{self, Opened};
     use super::*;
     use crate::input::Shard;
+    use crate::world::{TarBuilder, gzip, tar_of, zstd};
     use std::fs;
 
     const IMAGE: &[u8] = b"\xff\xd8\xff\xe0 jpeg";
-
-    fn header(size_bytes: u64) -> tar::Header {
-        let mut header = tar::Header::new_gnu();
-        header.set_size(size_bytes);
-        header.set_mode(0o644);
-        header
-    }
-
-    fn pack<'a>(members: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Vec<u8> {
-        let mut builder = tar::Builder::new(Vec::new());
-        for (name, bytes) in members {
-            builder.append_data(&mut header(bytes.len() as u64), name, bytes).unwrap();
-        }
-        builder.into_inner().unwrap()
-    }
 
     /// Each source as `name` or `name: kind`.
     fn walk(mut archive: Archive, shard: Option<Shard>) -> Vec<String> {
@@ -224,7 +210,7 @@ mod tests {
     #[test]
     fn images_are_named_after_shard_and_member_and_all_else_is_passed_over() {
         let deep = format!("{}/1.jpg", "long".repeat(60));
-        let archive = pack([
+        let archive = tar_of([
             ("./a.jpg", IMAGE),
             ("a.cls", b"3"),
             ("a.json", b"{}"),
@@ -245,7 +231,7 @@ mod tests {
     #[test]
     fn a_member_has_its_own_bytes() {
         let large = [IMAGE, &[7; 5000]].concat();
-        let mut archive = streamed(pack([("1", &large[..]), ("2.jpg", IMAGE), ("3.jpg", b"")]));
+        let mut archive = streamed(tar_of([("1", &large[..]), ("2.jpg", IMAGE), ("3.jpg", b"")]));
         let mut deal = Deal::new(None);
         let read: Vec<_> =
             std::iter::from_fn(|| archive.next(&mut deal)).map(|source| source.read().unwrap()).collect();
@@ -254,20 +240,16 @@ mod tests {
 
     #[test]
     fn folders_and_links_are_not_images() {
-        let mut builder = tar::Builder::new(Vec::new());
-        for (kind, name) in [(tar::EntryType::Directory, "d.jpg"), (tar::EntryType::Symlink, "l.jpg")] {
-            let mut header = header(0);
-            header.set_entry_type(kind);
-            header.set_link_name("a.jpg").unwrap();
-            builder.append_data(&mut header, name, io::empty()).unwrap();
-        }
-        builder.append_data(&mut header(IMAGE.len() as u64), "d.jpg/a.jpg", IMAGE).unwrap();
-        assert_eq!(sources(&builder.into_inner().unwrap()), ["s.tar/d.jpg/a.jpg"]);
+        let archive = TarBuilder::new()
+            .special(tar::EntryType::Directory, "d.jpg")
+            .symlink("l.jpg", "a.jpg")
+            .file("d.jpg/a.jpg", IMAGE);
+        assert_eq!(sources(&archive.finish()), ["s.tar/d.jpg/a.jpg"]);
     }
 
     #[test]
     fn an_archive_cut_off_gives_its_whole_members_then_fails() {
-        let archive = pack([("1.jpg", IMAGE), ("2.jpg", &[0; 2000])]);
+        let archive = tar_of([("1.jpg", IMAGE), ("2.jpg", &[0; 2000])]);
         // Headers at 0 and 1024; contents at 512 and 1536.
         let whole = ["s.tar/1.jpg", "s.tar/2.jpg"];
         assert_eq!(sources(&archive), whole);
@@ -280,26 +262,26 @@ mod tests {
         assert_eq!(sources(&archive[..1536]), [whole[0], "s.tar/2.jpg: archive", "s.tar: archive"]);
         assert_eq!(sources(&archive[..1100]), [whole[0], "s.tar: archive"]);
         assert_eq!(sources(&archive[..300]), ["s.tar: archive"]);
-        let text = pack([("1.jpg", IMAGE), ("1.txt", &[b'a'; 2000])]);
+        let text = tar_of([("1.jpg", IMAGE), ("1.txt", &[b'a'; 2000])]);
         assert_eq!(sources(&text[..2000]), ["s.tar/1.jpg", "s.tar: archive"]);
     }
 
     #[test]
     fn a_damaged_header_ends_the_archive() {
-        let mut archive = pack([("1.jpg", IMAGE), ("2.jpg", IMAGE)]);
+        let mut archive = tar_of([("1.jpg", IMAGE), ("2.jpg", IMAGE)]);
         archive[1024 + 3] ^= 1;
         assert_eq!(sources(&archive), ["s.tar/1.jpg", "s.tar: archive"]);
     }
 
     #[test]
     fn archives_one_after_the_other_are_read_as_one() {
-        let archive = [pack([("1.jpg", IMAGE)]), pack([("2.jpg", IMAGE)])].concat();
+        let archive = [tar_of([("1.jpg", IMAGE)]), tar_of([("2.jpg", IMAGE)])].concat();
         assert_eq!(sources(&archive), ["s.tar/1.jpg", "s.tar/2.jpg"]);
     }
 
     #[test]
     fn a_member_beyond_the_limit_is_refused_by_its_header() {
-        let mut huge = header(IMAGE_LIMIT_BYTES + 1);
+        let mut huge = TarBuilder::header(IMAGE_LIMIT_BYTES + 1);
         huge.set_path("1.jpg").unwrap();
         huge.set_cksum();
         let folder = tempfile::tempdir().unwrap();
@@ -308,7 +290,7 @@ mod tests {
         let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
         // The content is a hole.
         file.set_len(512 + IMAGE_LIMIT_BYTES + 512).unwrap();
-        io::copy(&mut &pack([("2.jpg", IMAGE)])[..], &mut file).unwrap();
+        io::copy(&mut &tar_of([("2.jpg", IMAGE)])[..], &mut file).unwrap();
         let Opened::Archive(flow) = stream::open_file(path.as_os_str()).unwrap() else {
             panic!("not taken for an archive")
         };
@@ -320,15 +302,7 @@ mod tests {
 
     #[test]
     fn packed_archives_are_unpacked_as_they_pass() {
-        use flate2::{Compression, write::GzEncoder};
-        use ruzstd::encoding::{CompressionLevel, compress_to_vec};
-        let archive = pack([("1.jpg", IMAGE), ("2.jpg", &[5; 9999])]);
-        let gzip = |bytes: &[u8]| {
-            let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-            io::copy(&mut &bytes[..], &mut encoder).unwrap();
-            encoder.finish().unwrap()
-        };
-        let zstd = |bytes: &[u8]| compress_to_vec(bytes, CompressionLevel::Fastest);
+        let archive = tar_of([("1.jpg", IMAGE), ("2.jpg", &[5; 9999])]);
         let skippable = b"\x50\x2a\x4d\x18\x02\0\0\0no";
         let (first, second) = archive.split_at(700);
         for packed in [
@@ -353,12 +327,7 @@ mod tests {
     #[test]
     fn a_member_name_that_is_not_utf8_survives() {
         use std::os::unix::ffi::OsStrExt;
-        let archive = {
-            let mut builder = tar::Builder::new(Vec::new());
-            let name = OsStr::from_bytes(b"caf\xe9.jpg");
-            builder.append_data(&mut header(0), name, io::empty()).unwrap();
-            builder.into_inner().unwrap()
-        };
+        let archive = tar_of([(OsStr::from_bytes(b"caf\xe9.jpg"), b"")]);
         let source = streamed(archive).next(&mut Deal::new(None)).unwrap();
         assert_eq!(source.name.as_os_str().as_bytes(), b"s.tar/caf\xe9.jpg");
     }

@@ -179,6 +179,7 @@ fn read_passing(stream: Box<dyn Read + Send>) -> Origin {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::world;
     use std::path::Path;
     use tempfile::{TempDir, tempdir};
 
@@ -195,13 +196,7 @@ mod tests {
     }
 
     fn tar_of(names: &[&str]) -> Vec<u8> {
-        let mut builder = tar::Builder::new(Vec::new());
-        for name in names {
-            let mut header = tar::Header::new_gnu();
-            header.set_size(IMAGE.len() as u64);
-            builder.append_data(&mut header, name, IMAGE).unwrap();
-        }
-        builder.into_inner().unwrap()
+        world::tar_of(names.iter().map(|name| (name, IMAGE)))
     }
 
     fn paths(folder: &Path, names: &[&str]) -> Inputs {

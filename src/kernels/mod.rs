@@ -18,13 +18,11 @@ pub use simd::Isa;
 
 #[cfg(test)]
 mod tests {
+    use crate::world::Random;
+
     /// Values between −1 and 1, the same for the same seed.
     pub fn random(count: usize, seed: u32) -> Vec<f32> {
-        let mut state = seed;
-        let value = || {
-            state = state.wrapping_mul(1664525).wrapping_add(1013904223);
-            (state >> 8) as f32 / (1 << 23) as f32 - 1.0
-        };
-        std::iter::repeat_with(value).take(count).collect()
+        let mut random = Random(seed);
+        std::iter::repeat_with(|| random.value()).take(count).collect()
     }
 }

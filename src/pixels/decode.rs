@@ -208,6 +208,7 @@ impl From<ImageError> for PixelsError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::world::Random;
     use image::codecs::jpeg::JpegEncoder;
     use image::{DynamicImage, GrayImage, ImageBuffer, Rgb, RgbaImage};
 
@@ -329,11 +330,8 @@ mod tests {
 
     #[test]
     fn damaged_files_never_bring_the_process_down() {
-        let mut state = 7u32;
-        let mut random = |below: usize| {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (state >> 8) as usize % below
-        };
+        let mut random = Random(7);
+        let mut random = |below: usize| random.below(below);
         let (mut accepted, mut refused) = (0, 0);
         for format in FORMATS {
             let intact = encode(gradient(), format);

@@ -352,19 +352,15 @@ fn round(sum: i32) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::world::Random;
 
     const FILTERS: [Filter; 6] =
         [Filter::Nearest, Filter::Lanczos, Filter::Bilinear, Filter::Bicubic, Filter::Box, Filter::Hamming];
 
     /// A picture without any regularity.
     fn noise(width: u32, height: u32) -> RgbImage {
-        let mut state = 1u32;
-        RgbImage::from_fn(width, height, |_, _| {
-            image::Rgb(std::array::from_fn(|_| {
-                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                (state >> 24) as u8
-            }))
-        })
+        let mut random = Random(1);
+        RgbImage::from_fn(width, height, |_, _| image::Rgb(std::array::from_fn(|_| random.byte())))
     }
 
     fn axis(from: u32, to: u64) -> Axis {

@@ -1,7 +1,7 @@
 //! The cache, with the real binary and the fixture model: no answer differs for it, whatever
 //! becomes of it and however many share it.
 
-use assert_cmd::cargo::cargo_bin;
+use crate::world::{LABELS, MODEL, clipclass};
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::Write;
@@ -9,9 +9,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
-
-const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/tiny-clip");
-const LABELS: &str = "a cat,a dog,a car,a tree,a person";
 
 /// A folder of images that no two of have the same content, and of a cache.
 struct Work {
@@ -51,9 +48,9 @@ impl Work {
 
     /// A run over images by their names, with the cache in a folder.
     fn command<'a>(&self, cache: &Path, names: impl IntoIterator<Item = &'a String>) -> Command {
-        let mut command = Command::new(cargo_bin!("clipclass"));
+        let mut command = clipclass();
         command.args(["--model", MODEL, "--labels", LABELS, "--json", "--cache"]).arg(cache).args(names);
-        command.current_dir(&self.folder).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.current_dir(&self.folder).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
 
@@ -78,8 +75,7 @@ fn records_without_a_word(output: Output) -> String {
 
 /// What `clipclass cache` says of a folder.
 fn cache(verb: &str, folder: &Path) -> String {
-    let output =
-        Command::new(cargo_bin!("clipclass")).args(["cache", verb, "--cache"]).arg(folder).output().unwrap();
+    let output = clipclass().args(["cache", verb, "--cache"]).arg(folder).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout).unwrap()
 }
@@ -135,7 +131,7 @@ struct Read {
 impl Read {
     fn of_run(work: &Work, labels: &str) -> Self {
         use std::io::{BufRead, BufReader};
-        let mut child = Command::new(cargo_bin!("clipclass"))
+        let mut child = clipclass()
             .args(["--model", MODEL, "--labels", labels, "--json", "--files-from", "-", "--cache", "cache"])
             .current_dir(&work.folder)
             .stdin(Stdio::piped())

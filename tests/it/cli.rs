@@ -1,54 +1,13 @@
 //! The command line's contract, with the real binary and the fixture model.
 
-use assert_cmd::cargo::cargo_bin;
+use crate::world::{
+    CAT, LABELS, MODEL, TREE, TRUNCATED, classify, clipclass, feed, records_of, refusal, stdout_of,
+};
 use serde_json::Value;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-const MODEL: &str = "fixtures/tiny-clip";
-const LABELS: &str = "a cat,a dog,a car,a tree,a person";
-const TREE: &str = "fixtures/images/tree.jpg";
-const CAT: &str = "fixtures/images/cat.png";
-const TRUNCATED: &str = "fixtures/broken/truncated.jpg";
-
-/// `clipclass` without what the user's environment may set.
-fn clipclass() -> Command {
-    let mut command = Command::new(cargo_bin!("clipclass"));
-    command.env_remove("HF_HUB_OFFLINE").env_remove("NO_COLOR").stdin(Stdio::null());
-    // Nothing that another test computed may be known.
-    static RUNS: AtomicUsize = AtomicUsize::new(0);
-    let run = RUNS.fetch_add(1, Ordering::Relaxed);
-    let folder = format!("{}/{}-{run}", env!("CARGO_TARGET_TMPDIR"), std::process::id());
-    command.env("CLIPCLASS_CACHE", folder);
-    command
-}
-
-/// Classifies with the fixture model and five labels.
-fn classify(arguments: &[&str]) -> Output {
-    clipclass().args(["--model", MODEL, "--labels", LABELS]).args(arguments).output().unwrap()
-}
-
-#[track_caller]
-fn stdout_of(output: &Output, code: i32) -> String {
-    let (stdout, stderr) = (&output.stdout, String::from_utf8_lossy(&output.stderr));
-    assert_eq!(output.status.code(), Some(code), "stderr: {stderr}");
-    String::from_utf8(stdout.clone()).unwrap()
-}
-
-#[track_caller]
-fn records_of(output: &Output, code: i32) -> Vec<Value> {
-    stdout_of(output, code).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
-/// What a run that cannot go on says.
-#[track_caller]
-fn refusal(output: &Output) -> String {
-    assert_eq!(stdout_of(output, 2), "");
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
+use std::process::Stdio;
 
 #[test]
 fn a_drawn_tree_is_a_tree() {
@@ -249,15 +208,9 @@ fn an_image_comes_from_standard_input() {
 #[test]
 fn paths_come_from_a_list() {
     let list = |text: &str, arguments: &[&str]| {
-        let mut child = clipclass()
-            .args(["-m", MODEL, "-l", LABELS, "--json", "--files-from", "-"])
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-        let records = records_of(&child.wait_with_output().unwrap(), 0);
+        let mut command = clipclass();
+        command.args(["-m", MODEL, "-l", LABELS, "--json", "--files-from", "-"]).args(arguments);
+        let records = records_of(&feed(&mut command, text.as_bytes()), 0);
         records.iter().map(|record| record["prediction"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
     assert_eq!(list(&format!("{TREE}\n{CAT}\n"), &[]), ["a tree", "a cat"]);

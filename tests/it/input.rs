@@ -1,47 +1,22 @@
 //! Where images come from, with the real binary and the fixture model: shards, folders, and every
 //! kind of input that goes wrong among others that do not.
 
-use assert_cmd::cargo::cargo_bin;
-use serde_json::Value;
+use crate::world::{CAT_BYTES as CAT, MODEL, TREE_BYTES as TREE, clipclass, feed, tar_of, told_of};
 use std::fs;
-use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
-const TREE: &[u8] = include_bytes!("../../fixtures/images/tree.jpg");
-const CAT: &[u8] = include_bytes!("../../fixtures/images/cat.png");
 const BOMB: &[u8] = include_bytes!("../../fixtures/broken/bomb.png");
 
 /// What the binary says about inputs in a folder: `name prediction` or `name kind`, and its exit code.
 fn classify(folder: &Path, arguments: &[&str], stdin: &[u8]) -> (Vec<String>, i32) {
-    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/tiny-clip");
-    let mut child = Command::new(cargo_bin!("clipclass"))
-        .args(["--model", model, "--labels", "a cat,a dog,a tree", "--json", "--no-cache"])
+    let mut command = clipclass();
+    command
+        .args(["--model", MODEL, "--labels", "a cat,a dog,a tree", "--json", "--no-cache"])
         .args(arguments)
-        .current_dir(folder)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(stdin).unwrap();
-    let output = child.wait_with_output().unwrap();
-    let stdout = String::from_utf8(output.stdout).unwrap();
-    let told = stdout.lines().map(|line| {
-        let record: Value = serde_json::from_str(line).unwrap();
-        let said = record["error"].get("kind").unwrap_or(&record["prediction"]);
-        format!("{} {}", record["image"].as_str().unwrap(), said.as_str().unwrap())
-    });
-    (told.collect(), output.status.code().unwrap())
-}
-
-fn tar_of(members: &[(&str, &[u8])]) -> Vec<u8> {
-    let mut builder = tar::Builder::new(Vec::new());
-    for (name, bytes) in members {
-        let mut header = tar::Header::new_gnu();
-        header.set_size(bytes.len() as u64);
-        builder.append_data(&mut header, name, *bytes).unwrap();
-    }
-    builder.into_inner().unwrap()
+        .current_dir(folder);
+    let output = feed(&mut command, stdin);
+    let code = output.status.code().unwrap();
+    (told_of(&output, code), code)
 }
 
 #[test]
@@ -59,7 +34,7 @@ fn every_bad_input_is_a_record_and_all_others_are_classified() {
     ] {
         fs::write(path(name), bytes).unwrap();
     }
-    let shard = tar_of(&[("1.jpg", TREE), ("1.txt", b"a tree"), ("2.png", b""), ("3.png", CAT)]);
+    let shard = tar_of([("1.jpg", TREE), ("1.txt", b"a tree"), ("2.png", b""), ("3.png", CAT)]);
     // Within the content of 3.png, behind which come its padding and the end mark.
     fs::write(path("cut.tar"), &shard[..shard.len() - 1024 - CAT.len() / 2]).unwrap();
     let inputs = [
@@ -94,7 +69,7 @@ fn every_bad_input_is_a_record_and_all_others_are_classified() {
 #[test]
 fn a_tar_on_standard_input_is_classified_member_by_member() {
     let folder = tempfile::tempdir().unwrap();
-    let shard = tar_of(&[("a/1.jpg", TREE), ("a/1.cls", b"3"), ("a/2.png", CAT)]);
+    let shard = tar_of([("a/1.jpg", TREE), ("a/1.cls", b"3"), ("a/2.png", CAT)]);
     let expected = ["-/a/1.jpg a tree", "-/a/2.png a cat"].map(str::to_owned).to_vec();
     assert_eq!(classify(folder.path(), &["-"], &shard), (expected, 0));
 }
@@ -102,7 +77,7 @@ fn a_tar_on_standard_input_is_classified_member_by_member() {
 #[test]
 fn the_parts_of_a_list_of_shards_are_disjoint_and_complete() {
     let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("a.tar"), tar_of(&[("1.jpg", TREE), ("2.png", CAT)])).unwrap();
+    fs::write(folder.path().join("a.tar"), tar_of([("1.jpg", TREE), ("2.png", CAT)])).unwrap();
     fs::write(folder.path().join("b.png"), CAT).unwrap();
     let part = |part| classify(folder.path(), &["--files-from", "-", "--shard", part], b"a.tar\nb.png\n");
     assert_eq!(part("1/2"), (vec!["a.tar/1.jpg a tree".to_owned(), "b.png a cat".to_owned()], 0));

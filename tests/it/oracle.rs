@@ -1,5 +1,6 @@
 //! The network beside candle-transformers' CLIP, which knows the original's activation and pooling.
 
+use crate::world::MODEL;
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
@@ -13,8 +14,6 @@ use clipclass::model::precision::Precision;
 use clipclass::model::weights::Weights;
 use clipclass::pixels::Pixels;
 use std::path::Path;
-
-const MODEL: &str = "fixtures/tiny-clip";
 
 fn oracle_config(config: &ClipConfig) -> OracleConfig {
     let (text, vision) = (&config.text, &config.vision);

@@ -2,6 +2,7 @@
 //!
 //! `fixtures/README.md` says what made them. What Pillow says is in `pixels.rs`.
 
+use crate::world::{MODEL, clipclass};
 use anyhow::Result;
 use candle_core::{Device, Tensor};
 use clipclass::hub::{TokenizerFiles, WeightFiles};
@@ -17,9 +18,6 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-
-const MODEL: &str = "fixtures/tiny-clip";
 
 fn json(path: &str) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
@@ -282,7 +280,7 @@ fn assert_same_probabilities(kind: &str) {
     let strings = |value: &Value| serde_json::from_value::<Vec<String>>(value.clone()).unwrap();
     let images: Vec<_> =
         golden["images"].as_array().unwrap().iter().map(|i| i["image"].as_str().unwrap()).collect();
-    let mut command = Command::new(assert_cmd::cargo::cargo_bin!("clipclass"));
+    let mut command = clipclass();
     command.args(["--json", "--no-cache", "--model", MODEL]);
     for label in strings(&golden["labels"]) {
         command.args(["--labels", &label]);

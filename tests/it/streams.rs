@@ -1,7 +1,7 @@
 //! Long runs, with the real binary and the fixture model: killed, interrupted, out of disk, with an
 //! input or a reader that is still there or gone.
 
-use assert_cmd::cargo::cargo_bin;
+use crate::world::{self, MODEL, Random, TREE, TREE_BYTES, TarBuilder};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
@@ -11,13 +11,10 @@ use std::thread;
 use std::time::Duration;
 use tempfile::TempDir;
 
-const MODEL: &str = "fixtures/tiny-clip";
-const TREE: &str = "fixtures/images/tree.jpg";
-
 /// `clipclass` with the fixture model and no cache.
 fn clipclass(arguments: &[&str]) -> Command {
-    let mut command = Command::new(cargo_bin!("clipclass"));
-    command.args(["--model", MODEL, "--no-cache"]).args(arguments).stdin(Stdio::null());
+    let mut command = world::clipclass();
+    command.args(["--model", MODEL, "--no-cache"]).args(arguments);
     command
 }
 
@@ -60,20 +57,8 @@ impl Work {
     }
 }
 
-/// Numbers that look random, by Marsaglia's xorshift.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % limit as u64) as usize
-    }
-
-    fn sleep(&mut self, limit_ms: usize) {
-        thread::sleep(Duration::from_micros(self.below(1000 * limit_ms) as u64));
-    }
+fn sleep(random: &mut Random, limit_ms: usize) {
+    thread::sleep(Duration::from_micros(random.below(1000 * limit_ms) as u64));
 }
 
 fn length(path: &Path) -> usize {
@@ -93,7 +78,7 @@ fn a_run_killed_at_any_moment_is_gone_on_with_to_the_same_records() {
     // A record of so many labels is longer than the buffer before the file, and can be torn.
     let work = Work::new(150, 8);
     let records = work.records();
-    let mut random = Random(0x2545_f491_4f6c_dd1d);
+    let mut random = Random(0x4f6c_dd1d);
     let mut kills = 0;
     while kills < 20 {
         let path = work.path(&format!("{kills}.jsonl"));
@@ -102,11 +87,11 @@ fn a_run_killed_at_any_moment_is_gone_on_with_to_the_same_records() {
             let mut child = work.command(&["--resume", path.to_str().unwrap()]).spawn().unwrap();
             if kills % 4 == 0 {
                 // While it starts, most likely.
-                random.sleep(100);
+                sleep(&mut random, 100);
             } else {
                 let enough = begin + random.below(records.len() / 12);
                 while length(&path) < enough && child.try_wait().unwrap().is_none() {
-                    random.sleep(1);
+                    sleep(&mut random, 1);
                 }
             }
             if kills < 20 {
@@ -168,7 +153,7 @@ fn an_earlier_output_outlives_a_run_that_is_ended() {
         let entries = fs::read_dir(path.parent().unwrap()).unwrap();
         entries.map(|entry| entry.unwrap().path()).find(|entry| *entry != path)
     };
-    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let mut random = Random(0x7f4a_7c15);
     let kill: fn(&Child) = |child| {
         assert!(Command::new("kill").args(["-KILL", &child.id().to_string()]).status().unwrap().success());
     };
@@ -179,7 +164,7 @@ fn an_earlier_output_outlives_a_run_that_is_ended() {
         while beside().is_none() {
             assert_eq!(child.try_wait().unwrap(), None, "a run of such length has not ended yet");
         }
-        random.sleep(within_ms);
+        sleep(&mut random, within_ms);
         end(&child);
         let status = child.wait().unwrap();
         assert!(status.code() == Some(130) || status.signal() == Some(9), "{status}");
@@ -261,11 +246,6 @@ fn a_closed_pipe_ends_a_run_whose_input_has_no_end() {
 
 #[test]
 fn the_first_record_comes_before_a_tar_on_standard_input_ends() {
-    let image = fs::read(TREE).unwrap();
-    let mut header = tar::Header::new_gnu();
-    header.set_size(image.len() as u64);
-    let mut tar = tar::Builder::new(Vec::new());
-    tar.append_data(&mut header, "a.jpg", &image[..]).unwrap();
     let mut child = clipclass(&["--labels", "a cat,a tree", "--json", "-"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -273,7 +253,7 @@ fn the_first_record_comes_before_a_tar_on_standard_input_ends() {
         .unwrap();
     let mut stdin = child.stdin.take().unwrap();
     // The member alone; what ends the archive follows later.
-    stdin.write_all(tar.get_ref()).unwrap();
+    stdin.write_all(&TarBuilder::new().file("a.jpg", TREE_BYTES).unfinished()).unwrap();
     let mut stdout = BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
     stdout.read_line(&mut line).unwrap();

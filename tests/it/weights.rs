@@ -1,14 +1,13 @@
 //! Every form that weights come in, with the real binary.
 
+use crate::world::{MODEL, clipclass};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 use tempfile::TempDir;
-
-const MODEL: &str = "fixtures/tiny-clip";
 
 /// A tensor's type, shape and bytes.
 type Tensor = (Dtype, Vec<usize>, Vec<u8>);
@@ -56,7 +55,7 @@ fn folder_of(tensors: &BTreeMap<String, Tensor>) -> TempDir {
 
 fn classify(model: &Path) -> Output {
     let images = ["tree.jpg", "cat.png", "car.jpg"].map(|name| format!("fixtures/images/{name}"));
-    Command::new(assert_cmd::cargo::cargo_bin!("clipclass"))
+    clipclass()
         .args(["--json", "--no-cache", "-l", "a tree,a cat,a car,a fish", "--model"])
         .arg(model)
         .args(images)

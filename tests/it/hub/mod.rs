@@ -3,7 +3,7 @@
 mod server;
 
 use self::server::{Fault, Server, TOKEN, sha256};
-use assert_cmd::cargo::cargo_bin;
+use crate::world::clipclass;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -53,15 +53,7 @@ impl World {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(cargo_bin!("clipclass"));
-        for (name, _) in std::env::vars_os() {
-            let upper = name.to_string_lossy().to_uppercase();
-            let is_read =
-                ["HF_", "HUGGING", "TRANSFORMERS_", "SSL_CERT"].iter().any(|start| upper.starts_with(start));
-            if is_read || upper.ends_with("_PROXY") {
-                command.env_remove(name);
-            }
-        }
+        let mut command = clipclass();
         command.env("HF_HOME", self.home.path()).env("HF_ENDPOINT", self.server.endpoint());
         command.arg("fetch").args(arguments);
         command
