@@ -38,7 +38,7 @@ fn run() -> Result<ExitCode> {
             return Ok(if summary.failed > 0 { IMAGES_FAILED.into() } else { ExitCode::SUCCESS });
         }
         Command::Fetch { model, hub } => {
-            let files = hub::locate(&model, &hub)?;
+            let files = hub::locate(&model, &hub, &Messages::new(hub.quiet))?;
             for folder in files.folders() {
                 writeln!(out, "{}", folder.display())?;
             }
