@@ -56,7 +56,7 @@ impl Classify {
         if self.labels.labels().len() == 1 {
             messages.warning("there is only one label: its probability is always 1");
         }
-        let files = hub::locate(&self.model, &self.hub)?;
+        let files = hub::locate(&self.model, &self.hub, &messages)?;
         // A download may be broken off at once; an output file that was begun is cleared away first.
         pipeline::watch_for_signals()?;
         let checkpoint = Checkpoint::open(&files, &self.device.open()?, self.precision)?;

@@ -2,6 +2,7 @@
 
 use super::Exit;
 use crate::hub::{self, HubOptions};
+use crate::messages::Messages;
 use crate::report;
 use anyhow::Result;
 use std::io::Write;
@@ -15,7 +16,7 @@ pub struct Fetch {
 
 impl Fetch {
     pub(super) fn run(self) -> Result<Exit> {
-        let files = hub::locate(&self.model, &self.hub)?;
+        let files = hub::locate(&self.model, &self.hub, &Messages::new(self.hub.quiet))?;
         for folder in files.folders() {
             writeln!(report::stdout()?, "{}", folder.display())?;
         }

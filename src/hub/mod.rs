@@ -8,6 +8,7 @@ mod cache;
 mod download;
 mod settings;
 
+use crate::messages::Messages;
 use anyhow::{Context, Result, anyhow, ensure};
 use cache::{Cache, Cached};
 use download::{FetchError, Hub};
@@ -41,7 +42,7 @@ pub struct HubOptions {
     pub revision: Option<String>,
     /// Whether only the cache may be used.
     pub offline: bool,
-    /// Whether a download shows no progress, and what is missing is not warned of.
+    /// Whether a download shows no progress.
     pub quiet: bool,
 }
 
@@ -102,11 +103,11 @@ impl ModelFiles {
     }
 }
 
-/// Finds the files of `model`, a folder or a repository, downloading what the cache lacks.
+/// Finds the files of `model`, a folder or a repository, downloading what the hub cache lacks.
 ///
-/// *Errors* when a file that the model needs is not in the folder, or neither in the cache nor to be
-/// had from the hub.
-pub fn locate(model: &str, options: &HubOptions) -> Result<ModelFiles> {
+/// *Errors* when a file that the model needs is not in the folder, or neither in the hub cache nor
+/// to be had from the hub.
+pub fn locate(model: &str, options: &HubOptions, messages: &Messages) -> Result<ModelFiles> {
     let folder = expand_home(model);
     if is_path(model) || folder.exists() {
         ensure!(
@@ -122,7 +123,7 @@ pub fn locate(model: &str, options: &HubOptions) -> Result<ModelFiles> {
          which has the form owner/name, as {}",
         SAFETENSORS_ELSEWHERE.0
     );
-    in_repository(model, options, Settings::from_env()?)
+    in_repository(model, options, Settings::from_env()?, messages)
 }
 
 fn in_folder(name: &str, folder: &Path) -> Result<ModelFiles> {
@@ -132,7 +133,12 @@ fn in_folder(name: &str, folder: &Path) -> Result<ModelFiles> {
     gather(name, &find, &find, || find(PREPROCESSOR))
 }
 
-fn in_repository(id: &str, options: &HubOptions, settings: Settings) -> Result<ModelFiles> {
+fn in_repository(
+    id: &str,
+    options: &HubOptions,
+    settings: Settings,
+    messages: &Messages,
+) -> Result<ModelFiles> {
     let revision = options.revision.as_deref().unwrap_or(MAIN);
     ensure!(is_revision(revision), "{revision:?} cannot be the name of a branch, a tag or a commit");
     let repository = Repository {
@@ -140,6 +146,7 @@ fn in_repository(id: &str, options: &HubOptions, settings: Settings) -> Result<M
         cache: Cache::new(&settings.cache, id),
         offline: options.offline || settings.offline,
         quiet: options.quiet,
+        messages,
         hub: OnceCell::new(),
         settings,
     };
@@ -278,6 +285,7 @@ struct Repository<'a> {
     settings: Settings,
     offline: bool,
     quiet: bool,
+    messages: &'a Messages,
     /// Made when the cache lacks something.
     hub: OnceCell<Hub>,
 }
@@ -327,13 +335,11 @@ impl Repository<'_> {
             Ok(None) if self.offline && self.cache.look_up(revision, file) == Cached::Unknown => None,
             known => return known,
         };
-        if !self.quiet {
-            eprintln!(
-                "warning: {file} of {} is not in the cache, and the hub was not asked: \
-                 images are prepared as for OpenAI's models",
-                self.id
-            );
-        }
+        self.messages.warning(format_args!(
+            "{file} of {} is not in the hub cache, and the hub was not asked: \
+             images are prepared as for OpenAI's models",
+            self.id
+        ));
         Ok(found)
     }
 }
@@ -352,7 +358,7 @@ mod tests {
     }
 
     fn located(folder: &TempDir) -> Result<ModelFiles> {
-        locate(folder.path().to_str().unwrap(), &HubOptions::default())
+        locate(folder.path().to_str().unwrap(), &HubOptions::default(), &Messages::new(true))
     }
 
     /// Why the folder is refused, which is named.
@@ -417,10 +423,10 @@ mod tests {
     fn a_file_or_a_revision_of_a_folder_is_refused() {
         let folder = folder(&[(SAFETENSORS, "")]);
         let file = folder.path().join(SAFETENSORS);
-        let message = locate(file.to_str().unwrap(), &HubOptions::default()).unwrap_err();
+        let message = locate(file.to_str().unwrap(), &HubOptions::default(), &Messages::new(true)).unwrap_err();
         assert!(format!("{message:#}").contains("it is a file; name the folder"), "{message:#}");
         let options = HubOptions { revision: Some("main".into()), ..Default::default() };
-        let message = locate(folder.path().to_str().unwrap(), &options).unwrap_err();
+        let message = locate(folder.path().to_str().unwrap(), &options, &Messages::new(true)).unwrap_err();
         assert!(message.to_string().contains("--revision"), "{message}");
     }
 
