@@ -1,7 +1,7 @@
 //! Sources → prepared images, read and decoded ahead of the network and grouped into batches.
 
 use super::interrupt;
-use crate::cache::{Cache, ImageKey};
+use crate::cache::{ImageKey, ModelEmbeddings};
 use crate::input::{ImageName, ImageSource, Origin, ReadError};
 use crate::pixels::{Picture, Pixels, PixelsError, Transform};
 use crate::report::Failure;
@@ -37,7 +37,7 @@ pub(super) struct Stages {
     pub transform: Transform,
     pub keep_picture: bool,
     /// Embeddings of earlier runs. Held by the run alone, which ends when all is written.
-    pub cache: Weak<Cache>,
+    pub cache: Weak<ModelEmbeddings>,
 }
 
 impl Stages {

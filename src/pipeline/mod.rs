@@ -12,11 +12,12 @@
 
 mod ahead;
 mod interrupt;
+mod space;
 
 pub use interrupt::{EXIT_CODE as INTERRUPTED_EXIT_CODE, Interrupted};
 
-use crate::cache::{Cache, DEFAULT_LIMIT_BYTES, ImageKey, KnownPrompt, ModelKey};
-use crate::hub::{self, HubOptions, ModelFiles};
+use crate::cache::{DEFAULT_LIMIT_BYTES, EmbeddingCache, ImageKey, KnownPrompt, ModelEmbeddings};
+use crate::hub::{self, HubOptions};
 use crate::input::Inputs;
 use crate::labels::{Label, LabelSet};
 use crate::messages::Messages;
@@ -107,7 +108,7 @@ pub fn run(job: Job, messages: &Messages) -> Result<Summary> {
     let pool = ThreadPoolBuilder::new().num_threads(job.threads.unwrap_or(0)).build();
     let pool = Arc::new(pool.context("cannot start threads")?);
 
-    let cache = Arc::new(open_cache(&job, &files, &checkpoint, messages));
+    let cache = Arc::new(open_cache(&job, &files.name, &checkpoint, messages)?);
 
     let transform = checkpoint.transform().clone();
     let stages = Stages { transform, keep_picture: job.show, cache: Arc::downgrade(&cache) };
@@ -144,20 +145,24 @@ pub fn run(job: Job, messages: &Messages) -> Result<Summary> {
 }
 
 /// Opens what earlier runs kept of this model, unless the user wants none of it.
-fn open_cache(job: &Job, files: &ModelFiles, checkpoint: &Checkpoint, messages: &Messages) -> Cache {
-    let Some(folder) = &job.cache else { return Cache::off() };
-    let settings = format!("{} {} {:?}", job.model.device, job.model.precision, checkpoint.transform());
-    let paths = files.paths();
-    let model = ModelKey { name: &files.name, files: &paths, settings: &settings, dim: checkpoint.dim() };
+fn open_cache(
+    job: &Job,
+    name: &str,
+    checkpoint: &Checkpoint,
+    messages: &Messages,
+) -> Result<ModelEmbeddings> {
+    let Some(folder) = &job.cache else { return Ok(ModelEmbeddings::off()) };
     let messages = messages.clone();
-    Cache::open(folder, DEFAULT_LIMIT_BYTES, &model, move |trouble| messages.warning(trouble))
+    let cache = EmbeddingCache::open(folder, DEFAULT_LIMIT_BYTES, move |trouble| messages.warning(trouble));
+    let digest = space::digest(checkpoint, &cache)?;
+    Ok(cache.of_model(name, checkpoint.dim(), space::key(checkpoint, &digest)))
 }
 
 /// Embeds the labels.
 fn classifier(
     checkpoint: &Checkpoint,
     labels: &LabelSet,
-    cache: &Cache,
+    cache: &ModelEmbeddings,
     messages: &Messages,
 ) -> Result<Classifier> {
     let all = labels.labels().iter().flat_map(|label| &label.prompts);
@@ -166,14 +171,14 @@ fn classifier(
         ensemble(&label.prompts.iter().map(|prompt| &embeddings[prompt.as_str()][..]).collect::<Vec<_>>())
     };
     let values = labels.labels().iter().flat_map(label).collect();
-    Ok(Classifier::new(values, checkpoint.dim(), checkpoint.logit_scale()))
+    Ok(Classifier::new(values, checkpoint.dim(), checkpoint.scoring()))
 }
 
 /// The embedding of every prompt, known from earlier runs or from the text tower.
 fn embed_prompts<'a>(
     checkpoint: &Checkpoint,
     all: impl Iterator<Item = &'a str>,
-    cache: &Cache,
+    cache: &ModelEmbeddings,
     messages: &Messages,
 ) -> Result<HashMap<&'a str, Vec<f32>>> {
     // Labels may share prompts.
@@ -213,7 +218,7 @@ fn embed_prompts<'a>(
 struct Network<'a> {
     checkpoint: &'a Checkpoint,
     encoder: Option<ImageEncoder>,
-    cache: &'a Cache,
+    cache: &'a ModelEmbeddings,
     pool: &'a ThreadPool,
 }
 
