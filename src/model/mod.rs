@@ -1,7 +1,7 @@
 //! A checkpoint's files → encoders of images and prompts into one embedding space.
 //!
 //! ```text
-//! hub ─▶ config/, tokenizer, weights + layout ─▶ tower/ ─▶ linear, attention, norm, activation ─▶ kernels/
+//! hub ─▶ config/, tokenizer, weights + layout ─▶ tower/ ─▶ layers/ ─▶ kernels/
 //!                                                  ▲
 //!                           family: what differs between kinds of models
 //! ```
@@ -9,16 +9,13 @@
 //! The towers describe the network once, for every device and family. The layers below them know how
 //! a step is best done: on a GPU with candle's operations, on a CPU with the `kernels`.
 
-pub mod activation;
-pub mod attention;
 pub mod backend;
 pub mod config;
 pub mod device;
 mod encoders;
 pub mod family;
+pub mod layers;
 pub mod layout;
-pub mod linear;
-pub mod norm;
 pub mod precision;
 pub mod tokenizer;
 pub mod tower;

@@ -9,8 +9,8 @@ mod preprocessor;
 
 pub use preprocessor::read_transform;
 
-use super::activation::Activation;
 use super::family::Family;
+use super::layers::activation::Activation;
 use crate::hub::OpenFile;
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;

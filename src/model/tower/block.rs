@@ -1,12 +1,12 @@
 //! Transformer blocks: one description serves both towers.
 
 use crate::kernels::Heads;
-use crate::model::activation::Activation;
-use crate::model::attention::{Attention, rows_of};
 use crate::model::config::TowerConfig;
 use crate::model::family::Mask;
-use crate::model::linear::{Linear, LinearWeights};
-use crate::model::norm::{LayerNorm, LayerNormWeights};
+use crate::model::layers::activation::Activation;
+use crate::model::layers::attention::{Attention, rows_of};
+use crate::model::layers::linear::{Linear, LinearWeights};
+use crate::model::layers::norm::{LayerNorm, LayerNormWeights};
 use crate::model::precision::Precision;
 use crate::model::weights::Weights;
 use anyhow::Result;
