@@ -2,7 +2,7 @@
 //!
 //! `cargo bench --bench cache`; the goal is 20,000 known images a second, their files looked at.
 
-use clipclass::cache::{Cache, DEFAULT_LIMIT_BYTES, ImageKey, ModelKey};
+use clipclass::cache::{DEFAULT_LIMIT_BYTES, EmbeddingCache, ImageKey, ModelEmbeddings, SpaceKey};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::fs::{self, File};
 use std::hint::black_box;
@@ -14,9 +14,9 @@ const DIM: usize = 512;
 /// How many images the pipeline asks for at a time.
 const CHUNK: usize = 256;
 
-fn open(folder: &Path) -> Cache {
-    let model = ModelKey { name: "bench", files: &[], settings: "cpu f32", dim: DIM };
-    Cache::open(folder, DEFAULT_LIMIT_BYTES, &model, |text| panic!("{text}"))
+fn open(folder: &Path) -> ModelEmbeddings {
+    let cache = EmbeddingCache::open(folder, DEFAULT_LIMIT_BYTES, |text| panic!("{text}"));
+    cache.of_model("bench", DIM, SpaceKey::new())
 }
 
 /// Files of a few bytes, changed long enough ago to be known by their marks.
@@ -36,7 +36,7 @@ fn embedding(i: usize) -> Vec<f32> {
     (0..DIM).map(|d| ((i + d) as f32).sin()).collect()
 }
 
-fn look_up(cache: &Cache, keys: impl Iterator<Item = ImageKey>) {
+fn look_up(cache: &ModelEmbeddings, keys: impl Iterator<Item = ImageKey>) {
     let keys: Vec<_> = keys.collect();
     assert!(black_box(cache.images(&keys)).iter().all(Option::is_some));
 }

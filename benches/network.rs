@@ -4,7 +4,7 @@
 use clipclass::kernels::{
     Activation, Heads, Int8Matrix, Target, Weight, attention, layer_norm, matmul, matmul_int8,
 };
-use clipclass::score::{Classifier, Judgement};
+use clipclass::score::{Classifier, Judgement, Scoring};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
 /// Tokens of an image.
@@ -94,7 +94,7 @@ fn block(c: &mut Criterion) {
 /// An image's embedding against those of a thousand labels.
 fn score(c: &mut Criterion) {
     const DIM: usize = 512;
-    let classifier = Classifier::new(random(1000 * DIM), DIM, 100.0);
+    let classifier = Classifier::new(random(1000 * DIM), DIM, Scoring::Softmax { scale: 100.0 });
     let image = random(DIM);
     c.bench_function("score/1000 labels", |b| b.iter(|| classifier.judge(&image, Judgement::default())));
 }

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use clipclass::hub::{ModelFiles, TokenizerFiles, WeightFiles};
 use clipclass::model::Checkpoint;
 use clipclass::model::device::DeviceChoice;
+use clipclass::model::layout::Layout;
 use clipclass::model::precision::Precision;
 use clipclass::pixels::{Picture, Pixels};
 use std::env::args;
@@ -82,6 +83,7 @@ fn files(folder: &Path) -> ModelFiles {
     let file = |name| folder.join(name);
     ModelFiles {
         name: folder.display().to_string(),
+        layout: Layout::HuggingFace,
         config: file("config.json"),
         preprocessor: None,
         weights: WeightFiles::Safetensors(vec![file("model.safetensors")]),

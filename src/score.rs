@@ -9,7 +9,7 @@ pub struct Score {
     pub label: usize,
     /// Cosine of the angle between the image's embedding and the label's.
     pub cosine: f32,
-    /// The cosine times the model's logit scale.
+    /// What the probability is made of: the cosine, scaled.
     pub logit: f32,
     /// Softmax of the logits over all labels, 0 to 1.
     pub probability: f32,
@@ -35,22 +35,29 @@ pub struct Judgement {
     pub threshold: f32,
 }
 
-/// The embeddings of the labels, and what turns a cosine into a logit.
+/// How cosines become logits and these probabilities, with what was trained for it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Scoring {
+    /// The logit is the cosine times `scale`; the labels share a probability of 1.
+    Softmax { scale: f32 },
+}
+
+/// The embeddings of the labels, and how a cosine is scored.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Classifier {
     labels: Vec<f32>,
     dim: usize,
-    logit_scale: f32,
+    scoring: Scoring,
 }
 
 impl Classifier {
     /// *Shape* `labels [L, D]`, unit length; `dim` is `D`.
-    pub fn new(labels: Vec<f32>, dim: usize, logit_scale: f32) -> Self {
+    pub fn new(labels: Vec<f32>, dim: usize, scoring: Scoring) -> Self {
         assert!(
             dim > 0 && !labels.is_empty() && labels.len().is_multiple_of(dim),
             "labels are rows of {dim}"
         );
-        Self { labels, dim, logit_scale }
+        Self { labels, dim, scoring }
     }
 
     /// Scores all labels for one image, and judges.
@@ -75,10 +82,11 @@ impl Classifier {
     }
 
     fn scores(&self, image: &[f32]) -> Vec<Score> {
+        let Scoring::Softmax { scale } = self.scoring;
         let rows = self.labels.chunks_exact(self.dim).enumerate();
         let score = |(label, row)| {
             let cosine = dot(image, row);
-            Score { label, cosine, logit: self.logit_scale * cosine, probability: 0.0 }
+            Score { label, cosine, logit: scale * cosine, probability: 0.0 }
         };
         let mut scores: Vec<_> = rows.map(score).collect();
         let largest = scores.iter().map(|score| score.logit).fold(f32::NEG_INFINITY, f32::max);
@@ -130,9 +138,13 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
 mod tests {
     use super::*;
 
+    fn softmax(scale: f32) -> Scoring {
+        Scoring::Softmax { scale }
+    }
+
     fn judge(judgement: Judgement) -> Verdict {
         let labels = vec![1.0, 0.0, 0.0, 1.0, 0.6, 0.8];
-        Classifier::new(labels, 2, 10.0).judge(&[0.8, 0.6], judgement).unwrap()
+        Classifier::new(labels, 2, softmax(10.0)).judge(&[0.8, 0.6], judgement).unwrap()
     }
 
     #[test]
@@ -168,19 +180,19 @@ mod tests {
 
     #[test]
     fn of_equal_labels_the_first_is_predicted() {
-        let classifier = Classifier::new(vec![0.0, 1.0, 1.0, 0.0, 1.0, 0.0], 2, 100.0);
+        let classifier = Classifier::new(vec![0.0, 1.0, 1.0, 0.0, 1.0, 0.0], 2, softmax(100.0));
         assert_eq!(classifier.judge(&[1.0, 0.0], Judgement::default()).unwrap().prediction, Some(1));
     }
 
     #[test]
     fn an_embedding_that_is_not_a_number_gives_no_verdict() {
-        let classifier = Classifier::new(vec![0.0, 1.0], 2, 100.0);
+        let classifier = Classifier::new(vec![0.0, 1.0], 2, softmax(100.0));
         assert_eq!(classifier.judge(&[f32::NAN, 0.0], Judgement::default()), None);
     }
 
     #[test]
     fn large_logits_do_not_overflow() {
-        let classifier = Classifier::new(vec![1.0, 0.0, -1.0, 0.0], 2, 1e4);
+        let classifier = Classifier::new(vec![1.0, 0.0, -1.0, 0.0], 2, softmax(1e4));
         let verdict = classifier.judge(&[1.0, 0.0], Judgement::default()).unwrap();
         assert_eq!((verdict.scores[0].probability, verdict.scores[1].probability), (1.0, 0.0));
     }

@@ -1,54 +1,69 @@
-//! Embeddings kept between runs, so that nothing is computed twice.
+//! Embeddings kept between runs, so that nothing is computed twice: the embedding cache.
 //!
 //! A prompt is known by its text, an image by the content of its encoded bytes, and a file by its
 //! place, size and times, so that one that did not change is not even read. What comes out is, to
 //! the last digit, what went in: rows carry a checksum, and one that changed counts as absent.
 //!
-//! The cache never fails a run. Whatever is wrong with it is told once, and the run goes on
+//! The embedding cache never fails a run. Whatever is wrong with it is told once, and the run goes on
 //! without: look-ups find nothing, and nothing is kept.
 
+mod folder;
+mod holdings;
 mod key;
+mod mark;
 mod store;
 #[cfg(test)]
 mod tests;
+mod troubles;
 mod writer;
 
-pub use key::{ImageKey, ModelKey};
+pub use holdings::{Holdings, clear, holdings};
+pub use key::{ARITHMETIC, ImageKey, KeyValue, SpaceKey};
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use blake3::Hash;
-use rusqlite::{Connection, Error};
+use folder::CacheFolder;
+use mark::FileMark;
+use rusqlite::Connection;
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, Once, OnceLock, PoisonError};
-use store::{Answers, Folder, Found, Table};
+use store::{Answers, Table};
+use troubles::Troubles;
 use writer::{Write, Writer};
 
 /// How large the database may grow unless the user says otherwise: a million images of ViT-B/32.
 pub const DEFAULT_LIMIT_BYTES: u64 = 2 << 30;
 
-/// The folder of the cache unless the user names another: in the user's cache folder.
+/// The folder of the embedding cache unless the user names another: in the user's cache folder.
 pub fn default_folder() -> Option<PathBuf> {
     Some(dirs::cache_dir()?.join("clipclass"))
+}
+
+/// An open embedding cache: digests of files, and the embeddings of every model.
+pub struct EmbeddingCache {
+    state: Option<State>,
 }
 
 /// The embeddings of one model that earlier runs computed.
 ///
 /// Threads may share it. Dropping it waits until everything is written.
-pub struct Cache {
-    state: Option<State>,
-}
-
-/// A cache in use.
-struct State {
+pub struct ModelEmbeddings {
     space: Hash,
     name: String,
     dim: usize,
+    is_noted: Once,
+    state: Option<State>,
+}
+
+/// A database in use.
+struct State {
     limit_bytes: u64,
     reader: Mutex<Option<Connection>>,
     writer: OnceLock<Option<Writer>>,
-    model_is_noted: Once,
-    folder: Folder,
+    folder: CacheFolder,
     troubles: Arc<Troubles>,
 }
 
@@ -60,34 +75,71 @@ pub struct KnownPrompt {
     pub truncated: bool,
 }
 
-impl Cache {
-    /// Opens the cache in `folder` for a model. Troubles are told to `warn`, now or later.
-    pub fn open(
-        folder: &Path,
-        limit_bytes: u64,
-        model: &ModelKey,
-        warn: impl Fn(&str) + Send + Sync + 'static,
-    ) -> Self {
+impl EmbeddingCache {
+    /// Opens the embedding cache in `folder`. Troubles are told to `warn`, now or later.
+    pub fn open(folder: &Path, limit_bytes: u64, warn: impl Fn(&str) + Send + Sync + 'static) -> Self {
         let troubles = Arc::new(Troubles::new(warn));
-        match State::open(folder, limit_bytes, model, &troubles) {
+        match State::open(folder, limit_bytes, &troubles) {
             Ok(state) => Self { state: Some(state) },
             Err(error) => {
-                (troubles.warn)(&format!("running without the cache: {error:#}"));
+                troubles.tell(&format!("running without the embedding cache: {error:#}"));
                 Self::off()
             }
         }
     }
 
-    /// A cache that knows nothing and keeps nothing.
+    /// One that knows nothing and keeps nothing.
     pub fn off() -> Self {
         Self { state: None }
+    }
+
+    /// The digest of an open file that was found at `path`: remembered, if the file did not change
+    /// since, or computed.
+    ///
+    /// *Errors* when `compute` does.
+    pub fn digest(
+        &self,
+        file: &File,
+        path: &Path,
+        compute: impl FnOnce() -> io::Result<[u8; 32]>,
+    ) -> io::Result<[u8; 32]> {
+        let mark = || FileMark::of_open(file, path).and_then(FileMark::settled);
+        let (Some(state), Some(before)) = (&self.state, mark()) else { return compute() };
+        if let Some(digest) = state.digest(before) {
+            return Ok(digest);
+        }
+        let digest = compute()?;
+        // One that was written to meanwhile has none that is worth remembering.
+        if mark() == Some(before) {
+            state.write(Write::Content { mark: before, content: digest.into() });
+        }
+        Ok(digest)
+    }
+
+    /// The embeddings of the model that `key` stands for, each `dim` wide. `name` is what the user
+    /// calls it.
+    pub fn of_model(self, name: &str, dim: usize, key: SpaceKey) -> ModelEmbeddings {
+        ModelEmbeddings {
+            space: key.field("width", dim as u64).hash(),
+            name: name.to_owned(),
+            dim,
+            is_noted: Once::new(),
+            state: self.state,
+        }
+    }
+}
+
+impl ModelEmbeddings {
+    /// Of a model of which nothing is known and nothing is kept.
+    pub fn off() -> Self {
+        EmbeddingCache::off().of_model("", 0, SpaceKey::new())
     }
 
     /// Looks up prompts, in order.
     pub fn prompts(&self, prompts: &[&str]) -> Vec<Option<KnownPrompt>> {
         let Some(state) = &self.state else { return vec![None; prompts.len()] };
-        let keys: Vec<_> = prompts.iter().map(|prompt| Some(state.key(prompt.as_bytes()))).collect();
-        let rows = state.look_up(|reader| store::embeddings(reader, Table::Prompt, &keys, state.dim * 4 + 1));
+        let keys: Vec<_> = prompts.iter().map(|prompt| Some(self.key(prompt.as_bytes()))).collect();
+        let rows = state.look_up(|reader| store::embeddings(reader, Table::Prompt, &keys, self.dim * 4 + 1));
         let Some(rows) = rows else { return vec![None; prompts.len()] };
         let known = state.accept(Table::Prompt, rows).into_iter().map(|bytes| {
             let bytes = bytes?;
@@ -109,12 +161,12 @@ impl Cache {
             let transaction = reader.unchecked_transaction()?;
             let files = store::contents(&transaction, &marks)?;
             let content = |(image, known): (&ImageKey, &Option<Vec<u8>>)| match (image.content, known) {
-                (Some(content), _) => Some(state.key(content.as_bytes())),
-                (None, Some(known)) => Some(state.key(known)),
+                (Some(content), _) => Some(self.key(content.as_bytes())),
+                (None, Some(known)) => Some(self.key(known)),
                 (None, None) => None,
             };
             let keys: Vec<_> = images.iter().zip(&files.bytes).map(content).collect();
-            let embeddings = store::embeddings(&transaction, Table::Image, &keys, state.dim * 4)?;
+            let embeddings = store::embeddings(&transaction, Table::Image, &keys, self.dim * 4)?;
             Ok((files, embeddings))
         });
         let Some((files, embeddings)) = rows else { return vec![None; images.len()] };
@@ -131,43 +183,43 @@ impl Cache {
         let Some(state) = &self.state else { return };
         let mut bytes = vec![u8::from(truncated)];
         bytes.extend(to_bytes(embedding));
-        state.keep(Table::Prompt, prompt.as_bytes(), bytes);
+        self.keep(state, Table::Prompt, prompt.as_bytes(), bytes);
     }
 
     /// Keeps an image's embedding, `[D]`. The key must have been given the image's bytes.
     pub fn keep_image(&self, image: &ImageKey, embedding: &[f32]) {
         let (Some(state), Some(content)) = (&self.state, image.content) else { return };
-        state.keep(Table::Image, content.as_bytes(), to_bytes(embedding).collect());
+        self.keep(state, Table::Image, content.as_bytes(), to_bytes(embedding).collect());
         state.keep_content(image);
-    }
-}
-
-impl State {
-    fn open(folder: &Path, limit_bytes: u64, model: &ModelKey, troubles: &Arc<Troubles>) -> Result<Self> {
-        let (folder, reader) = Folder::open(folder, &*troubles.warn)?;
-        let mut state = Self {
-            space: Hash::from([0; 32]),
-            name: model.name.to_owned(),
-            dim: model.dim,
-            limit_bytes,
-            reader: Mutex::new(Some(reader)),
-            writer: OnceLock::new(),
-            model_is_noted: Once::new(),
-            folder,
-            troubles: troubles.clone(),
-        };
-        let remembered = |mark| {
-            let rows = state.look_up(|reader| store::contents(reader, &[Some(mark)]))?;
-            let bytes = state.accept(Table::File, rows).pop()??;
-            Hash::from_slice(&bytes).ok()
-        };
-        let remember = |mark, content| state.write(Write::Content { mark, content });
-        state.space = key::space(model, remembered, remember).context("cannot read the model")?;
-        Ok(state)
     }
 
     fn key(&self, content: &[u8]) -> Hash {
         blake3::keyed_hash(self.space.as_bytes(), content)
+    }
+
+    fn keep(&self, state: &State, table: Table, content: &[u8], bytes: Vec<u8>) {
+        let model = || Write::Model { space: self.space, name: self.name.clone() };
+        self.is_noted.call_once(|| state.write(model()));
+        state.write(Write::Embedding { table, key: self.key(content), bytes });
+    }
+}
+
+impl State {
+    fn open(folder: &Path, limit_bytes: u64, troubles: &Arc<Troubles>) -> Result<Self> {
+        let (folder, reader) = CacheFolder::open(folder, |text| troubles.tell(text))?;
+        Ok(Self {
+            limit_bytes,
+            reader: Mutex::new(Some(reader)),
+            writer: OnceLock::new(),
+            folder,
+            troubles: troubles.clone(),
+        })
+    }
+
+    /// The digest that a file with this mark had.
+    fn digest(&self, mark: Hash) -> Option<[u8; 32]> {
+        let rows = self.look_up(|reader| store::contents(reader, &[Some(mark)]))?;
+        self.accept(Table::File, rows).pop()??.try_into().ok()
     }
 
     /// Reads, unless reading failed before.
@@ -197,12 +249,6 @@ impl State {
         answers.bytes
     }
 
-    fn keep(&self, table: Table, content: &[u8], bytes: Vec<u8>) {
-        let model = || Write::Model { space: self.space, name: self.name.clone() };
-        self.model_is_noted.call_once(|| self.write(model()));
-        self.write(Write::Embedding { table, key: self.key(content), bytes });
-    }
-
     fn keep_content(&self, image: &ImageKey) {
         if let (Some(mark), Some(content)) = (image.mark, image.content) {
             self.write(Write::Content { mark, content });
@@ -217,7 +263,9 @@ impl State {
         let start = || {
             let connected =
                 self.folder.connect().inspect_err(|error| self.troubles.writing_failed(error)).ok()?;
-            Writer::start(connected, self.limit_bytes, self.troubles.clone()).ok()
+            Writer::start(connected, self.limit_bytes, self.troubles.clone())
+                .inspect_err(|error| self.troubles.writer_failed(error))
+                .ok()
         };
         if let Some(writer) = self.writer.get_or_init(start) {
             writer.write(write);
@@ -234,102 +282,6 @@ impl Drop for State {
             let _ = self.folder.remove();
         }
     }
-}
-
-/// What went wrong so far.
-struct Troubles {
-    warn: Box<dyn Fn(&str) + Send + Sync>,
-    unreadable: AtomicBool,
-    unwritable: AtomicBool,
-    damaged: AtomicBool,
-    falsified: AtomicBool,
-}
-
-impl Troubles {
-    fn new(warn: impl Fn(&str) + Send + Sync + 'static) -> Self {
-        let no = || AtomicBool::new(false);
-        Self { warn: Box::new(warn), unreadable: no(), unwritable: no(), damaged: no(), falsified: no() }
-    }
-
-    /// Neither read nor written from now on.
-    fn reading_failed(&self, error: &Error) {
-        let damaged = store::is_damage(error);
-        self.damaged.fetch_or(damaged, Relaxed);
-        self.unwritable.store(true, Relaxed);
-        if !self.unreadable.swap(true, Relaxed) {
-            let what = if damaged { "the cache is damaged" } else { "cannot read the cache" };
-            (self.warn)(&format!("{what}, going on without it: {error}"));
-        }
-    }
-
-    /// Not written from now on, but read, unless the database is damaged.
-    fn writing_failed(&self, error: &Error) {
-        if store::is_damage(error) {
-            self.reading_failed(error);
-        } else if !self.unwritable.swap(true, Relaxed) {
-            (self.warn)(&format!("cannot write the cache, nothing more is kept: {error}"));
-        }
-    }
-
-    fn rows_were_falsified(&self) {
-        if !self.falsified.swap(true, Relaxed) {
-            (self.warn)("the cache holds embeddings that changed on the disk; they are computed again");
-        }
-    }
-}
-
-/// What a cache holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Holdings {
-    /// Bytes on the disk.
-    pub bytes: u64,
-    pub images: u64,
-    pub prompts: u64,
-    /// Models, each counted once for every precision and device.
-    pub models: u64,
-}
-
-/// Counts what the cache in `folder` holds.
-///
-/// *Errors* when it cannot be read.
-pub fn holdings(folder: &Path) -> Result<Holdings> {
-    let nothing = Holdings { bytes: 0, images: 0, prompts: 0, models: 0 };
-    if !folder.exists() {
-        return Ok(nothing);
-    }
-    let opened = Folder::enter(folder)?;
-    match opened.find()? {
-        Found::Ready(reader) => {
-            let count = |table| {
-                store::count(&reader, table)
-                    .with_context(|| format!("cannot read the cache in {}", folder.display()))
-            };
-            Ok(Holdings {
-                bytes: opened.bytes(),
-                images: count("image")?,
-                prompts: count("prompt")?,
-                models: count("model")?,
-            })
-        }
-        Found::Nothing => Ok(Holdings { bytes: opened.bytes(), ..nothing }),
-        Found::Damaged(error) => {
-            bail!("the cache in {} is damaged, the next run makes it anew: {error}", folder.display())
-        }
-    }
-}
-
-/// Removes the cache in `folder`, of whatever format, and says how many bytes it took.
-///
-/// *Errors* when another process uses it or it cannot be removed.
-pub fn clear(folder: &Path) -> Result<u64> {
-    if !folder.exists() {
-        return Ok(0);
-    }
-    let context = || format!("cannot clear the cache in {}", folder.display());
-    let opened = Folder::enter(folder).with_context(context)?;
-    let bytes = opened.bytes();
-    opened.remove().with_context(context)?;
-    Ok(bytes)
 }
 
 fn to_bytes(embedding: &[f32]) -> impl Iterator<Item = u8> {

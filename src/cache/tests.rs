@@ -1,6 +1,6 @@
 use super::*;
 use crate::world::Random;
-use rusqlite::params;
+use rusqlite::{Error, params};
 use std::fs::{self, File};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -8,20 +8,23 @@ use std::time::{Duration, Instant, SystemTime};
 use tempfile::TempDir;
 
 const DIM: usize = 64;
-const MODEL: ModelKey = ModelKey { name: "tiny", files: &[], settings: "cpu f32", dim: DIM };
 
 /// What a cache told.
 #[derive(Clone, Default)]
 struct Told(Arc<Mutex<Vec<String>>>);
 
 impl Told {
-    fn open(&self, folder: &Path) -> Cache {
-        self.open_with(folder, DEFAULT_LIMIT_BYTES, &MODEL)
+    fn open(&self, folder: &Path) -> ModelEmbeddings {
+        self.open_with(folder, DEFAULT_LIMIT_BYTES)
     }
 
-    fn open_with(&self, folder: &Path, limit_bytes: u64, model: &ModelKey) -> Cache {
+    fn open_with(&self, folder: &Path, limit_bytes: u64) -> ModelEmbeddings {
+        self.cache(folder, limit_bytes).of_model("tiny", DIM, space("f32"))
+    }
+
+    fn cache(&self, folder: &Path, limit_bytes: u64) -> EmbeddingCache {
         let told = self.0.clone();
-        Cache::open(folder, limit_bytes, model, move |text| told.lock().unwrap().push(text.to_owned()))
+        EmbeddingCache::open(folder, limit_bytes, move |text| told.lock().unwrap().push(text.to_owned()))
     }
 
     fn all(&self) -> Vec<String> {
@@ -36,8 +39,16 @@ impl Told {
     }
 }
 
-fn open(folder: &Path) -> Cache {
-    Cache::open(folder, DEFAULT_LIMIT_BYTES, &MODEL, |text| panic!("told: {text}"))
+fn space(precision: &str) -> SpaceKey {
+    SpaceKey::new().field("precision", precision)
+}
+
+fn open_cache(folder: &Path) -> EmbeddingCache {
+    EmbeddingCache::open(folder, DEFAULT_LIMIT_BYTES, |text| panic!("told: {text}"))
+}
+
+fn open(folder: &Path) -> ModelEmbeddings {
+    open_cache(folder).of_model("tiny", DIM, space("f32"))
 }
 
 /// The encoded bytes of the `i`-th image, and its embedding.
@@ -46,7 +57,7 @@ fn image(i: usize) -> (ImageKey, Vec<f32>) {
     (ImageKey::of_bytes(format!("image {i}").as_bytes()), embedding)
 }
 
-fn keep_images(cache: &Cache, range: std::ops::Range<usize>) {
+fn keep_images(cache: &ModelEmbeddings, range: std::ops::Range<usize>) {
     for i in range {
         let (key, embedding) = image(i);
         cache.keep_image(&key, &embedding);
@@ -55,7 +66,7 @@ fn keep_images(cache: &Cache, range: std::ops::Range<usize>) {
 
 /// How many of the images are known; those that are must be right.
 #[track_caller]
-fn count_known(cache: &Cache, range: std::ops::Range<usize>) -> usize {
+fn count_known(cache: &ModelEmbeddings, range: std::ops::Range<usize>) -> usize {
     let (keys, embeddings): (Vec<_>, Vec<_>) = range.map(image).unzip();
     let known = cache.images(&keys);
     for (known, embedding) in known.iter().zip(&embeddings) {
@@ -140,32 +151,75 @@ fn file_is_known_without_being_read_until_it_changes() {
 }
 
 #[test]
-fn another_model_precision_or_width_finds_nothing() {
+fn another_space_or_width_finds_nothing() {
     let folder = folder_with_images(1);
-    let weights = folder.path().join("model.safetensors");
-    fs::write(&weights, "weights").unwrap();
-    let told = Told::default();
-    for (model, known) in [
-        (MODEL, 1),
-        (ModelKey { name: "renamed", ..MODEL }, 1),
-        (ModelKey { settings: "cpu int8", ..MODEL }, 0),
-        (ModelKey { dim: DIM / 2, ..MODEL }, 0),
-        (ModelKey { files: &[&weights], ..MODEL }, 0),
+    for (name, dim, key, known) in [
+        ("tiny", DIM, space("f32"), 1),
+        ("renamed", DIM, space("f32"), 1),
+        ("tiny", DIM, space("int8"), 0),
+        ("tiny", DIM, SpaceKey::new(), 0),
+        ("tiny", DIM / 2, space("f32"), 0),
     ] {
-        let cache = told.open_with(folder.path(), DEFAULT_LIMIT_BYTES, &model);
-        assert_eq!(count_known(&cache, 0..1), known, "{model:?}");
+        let cache = open_cache(folder.path()).of_model(name, dim, key);
+        assert_eq!(count_known(&cache, 0..1), known, "{name} {dim}");
     }
-    assert_eq!(told.all(), [""; 0]);
+}
+
+/// An open file that changed long enough ago.
+fn settled_file(path: &Path, content: &str) -> File {
+    fs::write(path, content).unwrap();
+    let file = File::options().read(true).write(true).open(path).unwrap();
+    file.set_modified(SystemTime::now() - Duration::from_secs(60)).unwrap();
+    file
+}
+
+fn unread() -> std::io::Result<[u8; 32]> {
+    panic!("the file was read")
 }
 
 #[test]
-fn model_whose_files_cannot_be_read_runs_without_the_cache() {
+fn digest_of_an_unchanged_file_is_computed_once() {
     let folder = tempfile::tempdir().unwrap();
-    let missing = folder.path().join("missing.safetensors");
-    let told = Told::default();
-    let cache = told.open_with(folder.path(), 1 << 20, &ModelKey { files: &[&missing], ..MODEL });
-    told.assert_once("cannot read the model");
-    assert_eq!(count_known(&cache, 0..1), 0);
+    let path = folder.path().join("model.safetensors");
+    let database = folder.path().join("cache");
+    let file = settled_file(&path, "weights");
+    assert_eq!(open_cache(&database).digest(&file, &path, || Ok([1; 32])).unwrap(), [1; 32]);
+    assert_eq!(open_cache(&database).digest(&file, &path, unread).unwrap(), [1; 32]);
+    // Written to, or another file by that name.
+    let file = settled_file(&path, "weights, changed");
+    assert_eq!(open_cache(&database).digest(&file, &path, || Ok([2; 32])).unwrap(), [2; 32]);
+    let other = settled_file(&folder.path().join("other"), "weights, changed");
+    assert_eq!(open_cache(&database).digest(&other, &path, || Ok([3; 32])).unwrap(), [3; 32]);
+    assert_eq!(open_cache(&database).digest(&file, &path, unread).unwrap(), [2; 32]);
+    assert_eq!(EmbeddingCache::off().digest(&file, &path, || Ok([4; 32])).unwrap(), [4; 32]);
+}
+
+#[test]
+fn digest_of_a_file_that_is_written_to_meanwhile_or_just_was_is_not_remembered() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    let database = folder.path().join("cache");
+    let file = settled_file(&path, "weights");
+    let write = || {
+        settled_file(&path, "weights, changed");
+        Ok([1; 32])
+    };
+    assert_eq!(open_cache(&database).digest(&file, &path, write).unwrap(), [1; 32]);
+    assert_eq!(open_cache(&database).digest(&file, &path, || Ok([2; 32])).unwrap(), [2; 32]);
+    fs::write(&path, "weights, changed again").unwrap();
+    for digest in [[3; 32], [4; 32]] {
+        assert_eq!(open_cache(&database).digest(&file, &path, || Ok(digest)).unwrap(), digest);
+    }
+}
+
+#[test]
+fn digest_that_cannot_be_computed_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    let file = settled_file(&path, "weights");
+    let broken = || Err(std::io::Error::other("broken disk"));
+    let error = open_cache(&folder.path().join("cache")).digest(&file, &path, broken).unwrap_err();
+    assert_eq!(error.to_string(), "broken disk");
 }
 
 #[test]
@@ -288,7 +342,7 @@ fn folder_that_cannot_be_written_is_told_of() {
     for path in [&file, &file.join("below"), &occupied] {
         let told = Told::default();
         let cache = told.open(path);
-        told.assert_once("running without the cache: cannot");
+        told.assert_once("running without the embedding cache: cannot");
         keep_images(&cache, 0..3);
         assert_eq!(count_known(&cache, 0..3), 0);
     }
@@ -375,7 +429,7 @@ fn least_recently_used_goes_when_the_limit_is_reached() {
     const LIMIT: u64 = 1 << 20;
     let folder = folder_with_images(1500);
     with_database(folder.path(), "UPDATE image SET used = used - 2;");
-    let open = || Told::default().open_with(folder.path(), LIMIT, &MODEL);
+    let open = || Told::default().open_with(folder.path(), LIMIT);
     // Used today again.
     assert_eq!(count_known(&open(), 0..200), 200);
     let (mut held, mut end) = (1500, 1500);
@@ -398,7 +452,7 @@ fn least_recently_used_goes_when_the_limit_is_reached() {
 #[test]
 fn lowered_limit_shrinks_the_file() {
     let folder = folder_with_images(20_000);
-    let cache = Told::default().open_with(folder.path(), 1 << 20, &MODEL);
+    let cache = Told::default().open_with(folder.path(), 1 << 20);
     keep_images(&cache, 20_000..20_001);
     drop(cache);
     assert_eq!(count_known(&open(folder.path()), 20_000..20_001), 1);
@@ -435,8 +489,7 @@ fn holdings_count_what_is_kept_and_clear_removes_it() {
     keep_images(&cache, 0..30);
     cache.keep_prompt("a cat", &image(0).1, false);
     drop(cache);
-    let int8 = ModelKey { settings: "int8", ..MODEL };
-    keep_images(&Told::default().open_with(&path, DEFAULT_LIMIT_BYTES, &int8), 0..5);
+    keep_images(&open_cache(&path).of_model("tiny", DIM, space("int8")), 0..5);
     let held = holdings(&path).unwrap();
     assert_eq!((held.images, held.prompts, held.models), (35, 1, 2));
     assert!(held.bytes > 35 * DIM as u64 * 4);

@@ -1,7 +1,7 @@
 //! What is to be kept → the database, in batches and on a thread of its own.
 
-use super::Troubles;
 use super::store::{self, Table};
+use super::troubles::Troubles;
 use blake3::Hash;
 use rusqlite::{Connection, TransactionBehavior};
 use std::io;
@@ -29,6 +29,7 @@ pub(super) enum Write {
 pub(super) struct Writer {
     queue: Option<SyncSender<Write>>,
     thread: Option<JoinHandle<()>>,
+    troubles: Arc<Troubles>,
 }
 
 impl Writer {
@@ -39,13 +40,14 @@ impl Writer {
         troubles: Arc<Troubles>,
     ) -> io::Result<Self> {
         let (queue, writes) = sync_channel(QUEUE);
+        let told = troubles.clone();
         let run = move || {
             if let Err(error) = run(&mut connection, &writes, limit_bytes) {
-                troubles.writing_failed(&error);
+                told.writing_failed(&error);
             }
         };
         let thread = thread::Builder::new().name("cache".to_owned()).spawn(run)?;
-        Ok(Self { queue: Some(queue), thread: Some(thread) })
+        Ok(Self { queue: Some(queue), thread: Some(thread), troubles })
     }
 
     /// Hands over something to keep; after a failure nothing is kept.
@@ -59,8 +61,8 @@ impl Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         self.queue = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            self.troubles.writer_failed(&"its thread broke down");
         }
     }
 }

@@ -1,8 +1,8 @@
 //! `clipclass INPUT...`: images and labels → a record of each image.
 
 use super::Exit;
-use crate::cache::{Cache, DEFAULT_LIMIT_BYTES, ModelKey};
-use crate::hub::{self, HubOptions, ModelFiles};
+use crate::cache::{DEFAULT_LIMIT_BYTES, EmbeddingCache, ModelEmbeddings};
+use crate::hub::{self, HubOptions, ModelDigest};
 use crate::input::Inputs;
 use crate::labels::LabelSet;
 use crate::messages::Messages;
@@ -12,7 +12,7 @@ use crate::model::precision::Precision;
 use crate::pipeline::{self, Job};
 use crate::report::{self, Done, EarlierFailures, Format, LabelRecipe, Recipe, Sink};
 use crate::score::Judgement;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use std::path::PathBuf;
 use std::thread;
 
@@ -60,8 +60,8 @@ impl Classify {
         // A download may be broken off at once; an output file that was begun is cleared away first.
         pipeline::watch_for_signals()?;
         let checkpoint = Checkpoint::open(&files, &self.device.open()?, self.precision)?;
-        let cache = self.open_cache(&files, &checkpoint, &messages);
-        let (mut sink, mut done) = self.open_sink("", &messages)?;
+        let (known, digest) = self.open_cache(&files.name, &checkpoint, &messages)?;
+        let (mut sink, mut done) = self.open_sink(digest, &messages)?;
         let (done_before, failed_before) = (done.len(), done.failed());
         if messages.start() && done.is_empty() {
             self.count_inputs(&messages);
@@ -72,7 +72,7 @@ impl Classify {
             labels: &self.labels,
             checkpoint: &checkpoint,
             judgement: self.judgement,
-            cache,
+            known,
             batch_size: self.batch_size,
             threads: self.threads,
             keep_pictures: self.show,
@@ -97,34 +97,51 @@ impl Classify {
         Ok(if failed_before + failed > 0 { Exit::ImagesFailed } else { Exit::Success })
     }
 
-    /// Opens what earlier runs kept of this model, unless the user wants none of it.
-    fn open_cache(&self, files: &ModelFiles, checkpoint: &Checkpoint, messages: &Messages) -> Cache {
-        let Some(folder) = &self.cache else { return Cache::off() };
-        let settings = format!("{} {} {:?}", self.device, self.precision, checkpoint.transform());
-        let paths = files.paths();
-        let model = ModelKey { name: &files.name, files: &paths, settings: &settings, dim: checkpoint.dim() };
+    /// Opens what earlier runs kept of this model, unless the user wants none of it; and tells the
+    /// digest of the model where something depends on it.
+    fn open_cache(
+        &self,
+        name: &str,
+        checkpoint: &Checkpoint,
+        messages: &Messages,
+    ) -> Result<(ModelEmbeddings, Option<ModelDigest>)> {
         let messages = messages.clone();
-        Cache::open(folder, DEFAULT_LIMIT_BYTES, &model, move |trouble| messages.warning(trouble))
+        let warn = move |trouble: &str| messages.warning(trouble);
+        let cache = match (&self.cache, &self.output) {
+            (Some(folder), _) => EmbeddingCache::open(folder, DEFAULT_LIMIT_BYTES, warn),
+            (None, OutputChoice::Resume(..)) => EmbeddingCache::off(),
+            (None, _) => return Ok((ModelEmbeddings::off(), None)),
+        };
+        let digest = pipeline::digest(checkpoint, &cache)?;
+        let known = cache.of_model(name, checkpoint.dim(), pipeline::space_key(checkpoint, &digest));
+        Ok((known, Some(digest)))
     }
 
-    fn open_sink<'a>(&self, digest: &str, messages: &'a Messages) -> Result<(Box<dyn Sink + 'a>, Done)> {
+    fn open_sink<'a>(
+        &self,
+        digest: Option<ModelDigest>,
+        messages: &'a Messages,
+    ) -> Result<(Box<dyn Sink + 'a>, Done)> {
         let names = || self.labels.names().into_iter().map(str::to_owned).collect();
         let open = |file| report::open(self.format, file, names(), self.judgement.top, messages);
         Ok(match &self.output {
             OutputChoice::Stdout => (open(None)?, Done::default()),
             OutputChoice::File(path) => (open(Some(path))?, Done::default()),
-            OutputChoice::Resume(path, failures) => report::resume(path, &self.recipe(digest), *failures)?,
+            OutputChoice::Resume(path, failures) => {
+                let digest = digest.context("the model has no digest")?;
+                report::resume(path, &self.recipe(&digest), *failures)?
+            }
         })
     }
 
-    fn recipe(&self, digest: &str) -> Recipe {
+    fn recipe(&self, digest: &ModelDigest) -> Recipe {
         let label = |label: &crate::labels::Label| LabelRecipe {
             label: label.name.clone(),
             prompts: label.prompts.clone(),
         };
         Recipe {
             model: self.model.clone(),
-            digest: digest.to_owned(),
+            digest: digest.to_string(),
             precision: self.precision.to_string(),
             labels: self.labels.labels().iter().map(label).collect(),
             top: self.judgement.top,

@@ -1,26 +1,34 @@
-//! A model name or folder → local files.
+//! A model name or folder → local files, and once opened their digests.
 //!
-//! A repository's files come from the cache that Python's `huggingface_hub` keeps, or else from the
-//! hub into that cache, so that each side finds what the other has downloaded. What the cache has
-//! is used without asking the hub whether there is something newer.
+//! A repository's files come from the hub cache, which Python's `huggingface_hub` keeps, or else
+//! from the hub into it, so that each side finds what the other has downloaded. What the hub cache
+//! has is used without asking the hub whether there is something newer.
 
 mod cache;
 mod download;
+mod open_file;
 mod settings;
 
+pub use open_file::{FileDigest, FileRole, ModelDigest, OpenFile};
+
 use crate::messages::Messages;
+use crate::model::layout::Layout;
 use anyhow::{Context, Result, anyhow, ensure};
 use cache::{Cache, Cached};
 use download::{FetchError, Hub};
 use serde_json::{Map, Value};
 use settings::{Settings, expand_home};
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::collections::BTreeSet;
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 const CONFIG: &str = "config.json";
 const PREPROCESSOR: &str = "preprocessor_config.json";
+/// What transformers 5 writes instead.
+const PROCESSOR: &str = "processor_config.json";
 const SAFETENSORS: &str = "model.safetensors";
 const SAFETENSORS_INDEX: &str = "model.safetensors.index.json";
 const PICKLE: &str = "pytorch_model.bin";
@@ -40,7 +48,7 @@ const SAFETENSORS_ELSEWHERE: (&str, &str) = ("openai/clip-vit-base-patch32", "re
 pub struct HubOptions {
     /// Branch, tag or commit; the repository's main branch when absent.
     pub revision: Option<String>,
-    /// Whether only the cache may be used.
+    /// Whether only the hub cache may be used.
     pub offline: bool,
     /// Whether a download shows no progress.
     pub quiet: bool,
@@ -51,32 +59,91 @@ pub struct HubOptions {
 pub struct ModelFiles {
     /// What the user called it: a repository id or a folder.
     pub name: String,
+    /// How its checkpoint names tensors.
+    pub layout: Layout,
     /// `config.json`.
     pub config: PathBuf,
-    /// `preprocessor_config.json`, where the model has one.
-    pub preprocessor: Option<PathBuf>,
+    /// How images are prepared, where the model says so.
+    pub preprocessor: Option<PreprocessorFile>,
     /// The weights.
     pub weights: WeightFiles,
     /// The tokenizer.
     pub tokenizer: TokenizerFiles,
 }
 
+/// Where it is said how images are prepared: a path, or the file itself once it is open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PreprocessorFile<F = PathBuf> {
+    /// `preprocessor_config.json`.
+    Alone(F),
+    /// `processor_config.json`, under `image_processor`.
+    Nested(F),
+}
+
+impl PreprocessorFile {
+    /// Opens the file.
+    ///
+    /// *Errors* when it cannot be read.
+    pub fn open(&self) -> Result<PreprocessorFile<Arc<OpenFile>>> {
+        let open = |path: &Path| OpenFile::open(FileRole::Preprocessor, path).map(Arc::new);
+        Ok(match self {
+            Self::Alone(path) => PreprocessorFile::Alone(open(path)?),
+            Self::Nested(path) => PreprocessorFile::Nested(open(path)?),
+        })
+    }
+}
+
+impl<F> PreprocessorFile<F> {
+    /// The file.
+    pub fn file(&self) -> &F {
+        match self {
+            Self::Alone(file) | Self::Nested(file) => file,
+        }
+    }
+}
+
 /// Where the weights are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WeightFiles {
-    /// `model.safetensors`, or the shards that `model.safetensors.index.json` names.
+    /// `model.safetensors`, or the pieces that `model.safetensors.index.json` names.
     Safetensors(Vec<PathBuf>),
     /// `pytorch_model.bin`.
     Pickle(PathBuf),
 }
 
-/// Where the tokenizer is.
+/// The tokenizer's files: their paths, or the files themselves once they are open.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TokenizerFiles {
+pub enum TokenizerFiles<F = PathBuf> {
     /// `tokenizer.json`.
-    Json(PathBuf),
+    Json(F),
     /// `vocab.json` and `merges.txt`.
-    Bpe { vocab: PathBuf, merges: PathBuf },
+    Bpe { vocab: F, merges: F },
+}
+
+impl TokenizerFiles {
+    /// Opens the files.
+    ///
+    /// *Errors* when one cannot be read.
+    pub fn open(&self) -> Result<TokenizerFiles<Arc<OpenFile>>> {
+        let open = |role, path: &Path| OpenFile::open(role, path).map(Arc::new);
+        Ok(match self {
+            Self::Json(path) => TokenizerFiles::Json(open(FileRole::Tokenizer, path)?),
+            Self::Bpe { vocab, merges } => TokenizerFiles::Bpe {
+                vocab: open(FileRole::Vocabulary, vocab)?,
+                merges: open(FileRole::Merges, merges)?,
+            },
+        })
+    }
+}
+
+impl<F> TokenizerFiles<F> {
+    /// Each file, in a fixed order.
+    pub fn all(&self) -> Vec<&F> {
+        match self {
+            Self::Json(file) => vec![file],
+            Self::Bpe { vocab, merges } => vec![vocab, merges],
+        }
+    }
 }
 
 impl ModelFiles {
@@ -87,14 +154,10 @@ impl ModelFiles {
         folders
     }
 
-    /// Every file that says what the model computes, in a fixed order.
-    pub fn paths(&self) -> Vec<&Path> {
+    fn paths(&self) -> Vec<&Path> {
         let mut paths = vec![self.config.as_path()];
-        paths.extend(self.preprocessor.as_deref());
-        match &self.tokenizer {
-            TokenizerFiles::Json(path) => paths.push(path),
-            TokenizerFiles::Bpe { vocab, merges } => paths.extend([vocab.as_path(), merges]),
-        }
+        paths.extend(self.preprocessor.as_ref().map(|preprocessor| preprocessor.file().as_path()));
+        paths.extend(self.tokenizer.all().into_iter().map(PathBuf::as_path));
         match &self.weights {
             WeightFiles::Safetensors(files) => paths.extend(files.iter().map(PathBuf::as_path)),
             WeightFiles::Pickle(path) => paths.push(path),
@@ -114,8 +177,12 @@ pub fn locate(model: &str, options: &HubOptions, messages: &Messages) -> Result<
             options.revision.is_none(),
             "a revision is one of a repository, and {model} is a folder: leave out --revision"
         );
-        return in_folder(model, &folder)
-            .with_context(|| format!("cannot use the folder {model} as a model"));
+        let files =
+            in_folder(model, &folder).with_context(|| format!("cannot use the folder {model} as a model"))?;
+        if files.preprocessor.is_none() {
+            warn_of_no_preprocessor(format_args!("the folder {model}"), messages);
+        }
+        return Ok(files);
     }
     ensure!(
         is_repository_id(model),
@@ -130,7 +197,15 @@ fn in_folder(name: &str, folder: &Path) -> Result<ModelFiles> {
     ensure!(folder.exists(), "it does not exist");
     ensure!(folder.is_dir(), "it is a file; name the folder that it is in, with the model's {CONFIG}");
     let find = |file: &str| Ok(Some(folder.join(file)).filter(|path| path.is_file()));
-    gather(name, &find, &find, || find(PREPROCESSOR))
+    gather(name, &find, &find, &find)
+}
+
+/// Says that images are prepared in a way which the model does not name.
+fn warn_of_no_preprocessor(place: impl fmt::Display, messages: &Messages) {
+    messages.warning(format_args!(
+        "{place} has neither {PREPROCESSOR} nor {PROCESSOR} with an image_processor: \
+         images are prepared as for OpenAI's models"
+    ));
 }
 
 fn in_repository(
@@ -146,7 +221,7 @@ fn in_repository(
         cache: Cache::new(&settings.cache, id),
         offline: options.offline || settings.offline,
         quiet: options.quiet,
-        messages,
+        preprocessor_is_unknown: Cell::new(false),
         hub: OnceCell::new(),
         settings,
     };
@@ -161,18 +236,28 @@ fn in_repository(
         (None, Some(elsewhere)) if file == SAFETENSORS => repository.find_if_there(elsewhere, file),
         (found, _) => Ok(found),
     };
-    gather(id, &cached, &anywhere, || repository.find_or_warn(revision, PREPROCESSOR)).with_context(|| {
+    let optional = |file: &str| repository.find_if_known(revision, file);
+    let files = gather(id, &cached, &anywhere, &optional).with_context(|| {
         let cache = repository.settings.cache.display();
         let endpoint = &repository.settings.endpoint;
         if repository.offline {
             format!(
-                "cannot use {id}, revision {revision}, offline, from the cache folder {cache} \
+                "cannot use {id}, revision {revision}, offline, from the hub cache {cache} \
                  (clipclass fetch {id} fills it with a network, --model DIR uses another folder)"
             )
         } else {
-            format!("cannot use {id}, revision {revision}, of {endpoint} (cache folder: {cache})")
+            format!("cannot use {id}, revision {revision}, of {endpoint} (hub cache: {cache})")
         }
-    })
+    })?;
+    match files.preprocessor {
+        Some(_) => {}
+        None if repository.preprocessor_is_unknown.get() => messages.warning(format_args!(
+            "{PREPROCESSOR} or {PROCESSOR} of {id} is not in the hub cache, and the hub was not asked: \
+             images are prepared as for OpenAI's models"
+        )),
+        None => warn_of_no_preprocessor(format_args!("{id}, revision {revision},"), messages),
+    }
+    Ok(files)
 }
 
 /// Whether `model` can only be meant as a path.
@@ -194,7 +279,7 @@ fn is_repository_id(id: &str) -> bool {
     is_pair && !id.contains("--") && !id.contains("..") && !id.ends_with(".git")
 }
 
-/// Whether git could call something `revision`; what it could not, might lead out of the cache.
+/// Whether git could call something `revision`; what it could not, might lead out of the hub cache.
 fn is_revision(revision: &str) -> bool {
     let is_part = |part: &str| !part.is_empty() && !part.starts_with('.') && !part.ends_with(".lock");
     let forbidden = |c: char| c.is_ascii_control() || " ~^:?*[\\".contains(c);
@@ -205,19 +290,15 @@ fn is_revision(revision: &str) -> bool {
 type Find<'a> = &'a dyn Fn(&str) -> Result<Option<PathBuf>>;
 
 /// Finds every file, the small ones before the weights. Where a file has alternatives, one that is
-/// `at_hand` is preferred to one that is better.
-fn gather(
-    name: &str,
-    at_hand: Find,
-    anywhere: Find,
-    preprocessor: impl Fn() -> Result<Option<PathBuf>>,
-) -> Result<ModelFiles> {
+/// `at_hand` is preferred to one that is better. `optional` finds what a model need not have.
+fn gather(name: &str, at_hand: Find, anywhere: Find, optional: Find) -> Result<ModelFiles> {
     Ok(ModelFiles {
         name: name.to_owned(),
+        layout: Layout::HuggingFace,
         config: anywhere(CONFIG)?.with_context(|| format!("there is no {CONFIG}"))?,
         tokenizer: first(tokenizer, at_hand, anywhere)?
             .with_context(|| format!("there is no {TOKENIZER}, nor both {VOCAB} and {MERGES}"))?,
-        preprocessor: preprocessor()?,
+        preprocessor: first(preprocessor, at_hand, optional)?,
         weights: first(weights, at_hand, anywhere)?
             .with_context(|| format!("there is no {SAFETENSORS}, {SAFETENSORS_INDEX} or {PICKLE}"))?,
     })
@@ -229,6 +310,22 @@ fn first<T>(files: impl Fn(Find) -> Result<Option<T>>, at_hand: Find, anywhere: 
         // What is wrong with the files at hand shows again below.
         Ok(None) | Err(_) => files(anywhere),
     }
+}
+
+/// As transformers does it: what is nested in `processor_config.json` counts, if there is something.
+fn preprocessor(find: Find) -> Result<Option<PreprocessorFile>> {
+    #[derive(serde::Deserialize)]
+    struct Processor {
+        image_processor: Option<serde::de::IgnoredAny>,
+    }
+    if let Some(path) = find(PROCESSOR)? {
+        let read = || Ok(serde_json::from_slice::<Processor>(&fs::read(&path)?)?);
+        let processor: Result<_> = read();
+        if processor.with_context(|| format!("cannot use {}", path.display()))?.image_processor.is_some() {
+            return Ok(Some(PreprocessorFile::Nested(path)));
+        }
+    }
+    Ok(find(PREPROCESSOR)?.map(PreprocessorFile::Alone))
 }
 
 fn tokenizer(find: Find) -> Result<Option<TokenizerFiles>> {
@@ -244,17 +341,17 @@ fn weights(find: Find) -> Result<Option<WeightFiles>> {
         return Ok(Some(WeightFiles::Safetensors(vec![path])));
     }
     if let Some(index) = find(SAFETENSORS_INDEX)? {
-        let shards = shard_names(&index).with_context(|| format!("cannot use {}", index.display()))?;
-        let shard = |name: &String| {
+        let pieces = piece_names(&index).with_context(|| format!("cannot use {}", index.display()))?;
+        let piece = |name: &String| {
             find(name)?.with_context(|| format!("{SAFETENSORS_INDEX} names {name}, which is missing"))
         };
-        return Ok(Some(WeightFiles::Safetensors(shards.iter().map(shard).collect::<Result<_>>()?)));
+        return Ok(Some(WeightFiles::Safetensors(pieces.iter().map(piece).collect::<Result<_>>()?)));
     }
     Ok(find(PICKLE)?.map(WeightFiles::Pickle))
 }
 
 /// The files that an index names, each once.
-fn shard_names(index: &Path) -> Result<BTreeSet<String>> {
+fn piece_names(index: &Path) -> Result<BTreeSet<String>> {
     #[derive(serde::Deserialize)]
     struct Index {
         weight_map: Map<String, Value>,
@@ -265,10 +362,10 @@ fn shard_names(index: &Path) -> Result<BTreeSet<String>> {
         .values()
         .map(|name| match name.as_str() {
             Some(name) if is_file_name(name) => Ok(name.to_owned()),
-            _ => Err(anyhow!("it names {name} as a shard, which is not the name of a file beside it")),
+            _ => Err(anyhow!("it names {name} as a piece, which is not the name of a file beside it")),
         })
         .collect::<Result<_>>()?;
-    ensure!(!names.is_empty(), "it names no shards");
+    ensure!(!names.is_empty(), "it names no pieces");
     Ok(names)
 }
 
@@ -278,15 +375,16 @@ fn is_file_name(name: &str) -> bool {
     !name.is_empty() && !name.starts_with('.') && name.chars().all(safe)
 }
 
-/// A repository of the hub, seen through the cache.
+/// A repository of the hub, seen through the hub cache.
 struct Repository<'a> {
     id: &'a str,
     cache: Cache,
     settings: Settings,
     offline: bool,
     quiet: bool,
-    messages: &'a Messages,
-    /// Made when the cache lacks something.
+    /// Whether a file that may say how images are prepared could not be looked for.
+    preprocessor_is_unknown: Cell<bool>,
+    /// Made when the hub cache lacks something.
     hub: OnceCell<Hub>,
 }
 
@@ -298,7 +396,7 @@ impl Repository<'_> {
         }
     }
 
-    /// Takes `file` from the cache, or else from the hub.
+    /// Takes `file` from the hub cache, or else from the hub.
     fn find(&self, revision: &str, file: &str) -> Result<Option<PathBuf>> {
         match self.cache.look_up(revision, file) {
             Cached::File(path) => return Ok(Some(path)),
@@ -329,18 +427,16 @@ impl Repository<'_> {
     }
 
     /// As `find`, of a file that a model need not have: not learning whether it does is no failure.
-    fn find_or_warn(&self, revision: &str, file: &str) -> Result<Option<PathBuf>> {
-        let found = match self.find(revision, file) {
-            Err(error) if matches!(error.downcast_ref(), Some(FetchError::Unreachable { .. })) => None,
-            Ok(None) if self.offline && self.cache.look_up(revision, file) == Cached::Unknown => None,
+    fn find_if_known(&self, revision: &str, file: &str) -> Result<Option<PathBuf>> {
+        let unknown = match self.find(revision, file) {
+            Err(error) if matches!(error.downcast_ref(), Some(FetchError::Unreachable { .. })) => true,
+            Ok(None) => self.offline && self.cache.look_up(revision, file) == Cached::Unknown,
             known => return known,
         };
-        self.messages.warning(format_args!(
-            "{file} of {} is not in the hub cache, and the hub was not asked: \
-             images are prepared as for OpenAI's models",
-            self.id
-        ));
-        Ok(found)
+        if unknown {
+            self.preprocessor_is_unknown.set(true);
+        }
+        Ok(None)
     }
 }
 
@@ -375,7 +471,7 @@ mod tests {
         let path = |name| folder.path().join(name);
         let files = located(&folder).unwrap();
         assert_eq!(files.config, path(CONFIG));
-        assert_eq!(files.preprocessor, Some(path(PREPROCESSOR)));
+        assert_eq!(files.preprocessor, Some(PreprocessorFile::Alone(path(PREPROCESSOR))));
         assert_eq!(files.tokenizer, TokenizerFiles::Json(path(TOKENIZER)));
         assert_eq!(files.weights, WeightFiles::Safetensors(vec![path(SAFETENSORS)]));
     }
@@ -391,7 +487,29 @@ mod tests {
     }
 
     #[test]
-    fn shards_are_each_given_once_and_must_be_there() {
+    fn preprocessing_that_transformers_5_nests_comes_first_if_it_is_there() {
+        let nested = r#"{"image_processor": {"size": 224}, "processor_class": "CLIPProcessor"}"#;
+        for (processor, expected) in [
+            (nested, PreprocessorFile::Nested as fn(PathBuf) -> PreprocessorFile),
+            (r#"{"processor_class": "CLIPProcessor"}"#, PreprocessorFile::Alone),
+        ] {
+            let folder = folder(
+                &[CONFIG, TOKENIZER, SAFETENSORS, PREPROCESSOR]
+                    .map(|name| (name, "{}"))
+                    .into_iter()
+                    .chain([(PROCESSOR, processor)])
+                    .collect::<Vec<_>>(),
+            );
+            let found = located(&folder).unwrap().preprocessor.unwrap();
+            let name = if processor == nested { PROCESSOR } else { PREPROCESSOR };
+            assert_eq!(found, expected(folder.path().join(name)));
+        }
+        let folder = folder(&[(CONFIG, ""), (TOKENIZER, ""), (SAFETENSORS, ""), (PROCESSOR, "[")]);
+        assert!(refused(&folder).contains(PROCESSOR));
+    }
+
+    #[test]
+    fn pieces_are_each_given_once_and_must_be_there() {
         let index = r#"{"weight_map": {"x": "b.safetensors", "y": "a.safetensors", "z": "b.safetensors"}}"#;
         let files = [(CONFIG, "{}"), (TOKENIZER, "{}"), (SAFETENSORS_INDEX, index), ("b.safetensors", "")];
         let folder = folder(&files);
@@ -402,7 +520,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shard_may_not_be_outside_the_folder() {
+    fn a_piece_may_not_be_outside_the_folder() {
         for name in ["../a.safetensors", "/a.safetensors", "..", "", "a\\\\b"] {
             let index = format!(r#"{{"weight_map": {{"x": "{name}"}}}}"#);
             let folder = folder(&[(CONFIG, "{}"), (TOKENIZER, "{}"), (SAFETENSORS_INDEX, &index)]);
@@ -423,7 +541,8 @@ mod tests {
     fn a_file_or_a_revision_of_a_folder_is_refused() {
         let folder = folder(&[(SAFETENSORS, "")]);
         let file = folder.path().join(SAFETENSORS);
-        let message = locate(file.to_str().unwrap(), &HubOptions::default(), &Messages::new(true)).unwrap_err();
+        let message =
+            locate(file.to_str().unwrap(), &HubOptions::default(), &Messages::new(true)).unwrap_err();
         assert!(format!("{message:#}").contains("it is a file; name the folder"), "{message:#}");
         let options = HubOptions { revision: Some("main".into()), ..Default::default() };
         let message = locate(folder.path().to_str().unwrap(), &options, &Messages::new(true)).unwrap_err();

@@ -1,7 +1,7 @@
 //! The device a model runs on.
 
-use anyhow::{Context, Result, bail};
-use candle_core::Device;
+use anyhow::{Context, Error, Result, bail};
+use candle_core::{Device, DeviceLocation};
 use std::fmt;
 use std::str::FromStr;
 
@@ -42,21 +42,43 @@ impl DeviceChoice {
     }
 }
 
-/// Says what helps where `error` is a card's memory running out over a batch of `images`.
-pub fn explain_memory(error: anyhow::Error, images: usize) -> anyhow::Error {
+/// What was asked of a device when its memory ran out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Work {
+    /// To hold the weights of a tower.
+    Tower,
+    /// To embed so many images.
+    Images(usize),
+    /// To embed so many prompts.
+    Prompts(usize),
+}
+
+/// Says what helps where `error` is a card's memory running out.
+pub fn explain_memory(error: Error, work: Work) -> Error {
     // candle gives what the driver says as text only.
     let text = format!("{error:?}");
     if !["OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED"].iter().any(|full| text.contains(full)) {
         return error;
     }
-    error.context(match images {
-        0 | 1 => "the card's memory does not hold the work of one image; try --precision f16 or --device cpu"
-            .to_owned(),
-        _ => format!(
-            "the card's memory does not hold a batch of {images} images; try --batch-size {}",
-            images / 2
-        ),
-    })
+    let (what, advice) = match work {
+        Work::Tower => ("the weights".to_owned(), LESS_MEMORY.to_owned()),
+        Work::Images(0 | 1) => ("the work of one image".to_owned(), LESS_MEMORY.to_owned()),
+        Work::Images(count) => (format!("a batch of {count} images"), format!("--batch-size {}", count / 2)),
+        Work::Prompts(count) => (format!("a batch of {count} prompts"), LESS_MEMORY.to_owned()),
+    };
+    error.context(format!("the card's memory does not hold {what}; try {advice}"))
+}
+
+/// What needs less of a card.
+const LESS_MEMORY: &str = "--precision f16 or --device cpu";
+
+/// The name of an open device: what computes on it, for those who tell results apart by that.
+pub fn name_of(device: &Device) -> String {
+    match device.location() {
+        DeviceLocation::Cpu => "cpu".to_owned(),
+        DeviceLocation::Cuda { gpu_id } => format!("cuda:{gpu_id}"),
+        DeviceLocation::Metal { gpu_id } => format!("metal:{gpu_id}"),
+    }
 }
 
 fn open_cuda(card: usize) -> Result<Device> {
@@ -117,15 +139,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn full_card_names_the_batch_size_to_try() {
-        let full = || anyhow::anyhow!("DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")");
+    fn full_card_names_what_to_try() {
+        let told = |error: &'static str, work| explain_memory(anyhow::anyhow!(error), work).to_string();
+        let full = "DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")";
         assert_eq!(
-            explain_memory(full(), 64).to_string(),
+            told(full, Work::Images(64)),
             "the card's memory does not hold a batch of 64 images; try --batch-size 32"
         );
-        assert!(explain_memory(full(), 1).to_string().ends_with("try --precision f16 or --device cpu"));
-        let product = anyhow::anyhow!("CublasError(CUBLAS_STATUS_ALLOC_FAILED)");
-        assert!(explain_memory(product, 8).to_string().ends_with("try --batch-size 4"));
-        assert_eq!(explain_memory(anyhow::anyhow!("other"), 64).to_string(), "other");
+        let less = "try --precision f16 or --device cpu";
+        assert!(told(full, Work::Images(1)).ends_with(less));
+        assert!(told(full, Work::Tower).ends_with(less));
+        assert_eq!(
+            told(full, Work::Prompts(300)),
+            format!("the card's memory does not hold a batch of 300 prompts; {less}")
+        );
+        assert!(told("CublasError(CUBLAS_STATUS_ALLOC_FAILED)", Work::Images(8)).ends_with("--batch-size 4"));
+        assert_eq!(told("other", Work::Images(64)), "other");
     }
 }

@@ -1,76 +1,82 @@
 //! A checkpoint's files → encoders of images and prompts into one embedding space.
 //!
 //! ```text
-//! hub ─▶ config, tokenizer, weights ─▶ clip/ (the towers) ─▶ linear, attention, norm, activation ─▶ kernels/
+//! hub ─▶ config/, tokenizer, weights + layout ─▶ tower/ ─▶ layers/ ─▶ kernels/
+//!                                                  ▲
+//!                           family: what differs between kinds of models
 //! ```
 //!
-//! The towers describe the network once, for every device. The layers below them know how a step
-//! is best done on a device: with candle's operations on a GPU, with the `kernels` on a CPU.
+//! The towers describe the network once, for every device and family. The layers below them know how
+//! a step is best done: on a GPU with candle's operations, on a CPU with the `kernels`.
 
-pub mod activation;
-pub mod attention;
-pub mod clip;
+pub mod backend;
 pub mod config;
 pub mod device;
-pub mod linear;
-pub mod norm;
+mod encoders;
+pub mod family;
+pub mod layers;
+pub mod layout;
 pub mod precision;
 pub mod tokenizer;
+pub mod tower;
 pub mod weights;
 
-use crate::hub::ModelFiles;
-use crate::pixels::{Pixels, Transform};
+pub use encoders::{Embeddings, EncodedPrompts, ImageEncoder, TextEncoder};
+
+use crate::hub::{FileDigest, FileRole, ModelDigest, ModelFiles, OpenFile, PreprocessorFile, TokenizerFiles};
+use crate::pixels::Transform;
+use crate::score::Scoring;
 use anyhow::{Context, Result};
-use candle_core::{Device, Tensor};
-use clip::{TextTower, TextWeights, VisionTower, VisionWeights};
-use config::{ClipConfig, read_transform};
-use device::explain_memory;
+use candle_core::Device;
+use config::{ModelConfig, read_transform};
+use device::{Work, explain_memory};
 use precision::Precision;
-use std::slice::ChunksExact;
+use std::io;
+use std::sync::Arc;
 use tokenizer::Tokenizer;
+use tower::{TextTower, TextWeights, VisionTower, VisionWeights};
 use weights::Weights;
-
-/// Token rows that a tower takes at a time, for each thread of a CPU: what a block keeps of so
-/// many stays in the caches.
-const HOST_ROWS: usize = 200;
-/// Token rows that a tower takes at a time on a GPU: they fill its processors.
-const DEVICE_ROWS: usize = 16 * 1024;
-
-fn rows_at_a_time(device: &Device) -> usize {
-    if device.is_cpu() { HOST_ROWS * rayon::current_num_threads() } else { DEVICE_ROWS }
-}
 
 /// A checkpoint whose configuration and tensors are known to fit, not yet loaded.
 pub struct Checkpoint {
-    files: ModelFiles,
-    config: ClipConfig,
+    config: ModelConfig,
     transform: Transform,
-    logit_scale: f32,
+    scoring: Scoring,
+    tokenizer: TokenizerFiles<Arc<OpenFile>>,
     text: TextWeights,
     vision: VisionWeights,
+    /// All of the files, in a fixed order.
+    files: Arc<[Arc<OpenFile>]>,
     device: Device,
     precision: Precision,
 }
 
 impl Checkpoint {
-    /// Reads the configuration and finds every tensor the network needs.
+    /// Opens all files, reads the configuration and finds every tensor that the network needs.
     ///
-    /// *Errors* when the configuration asks for what clipclass does not know, or a tensor is
-    /// missing or has another shape than the configuration says, or the device does not compute
-    /// in that precision.
+    /// *Errors* when a file cannot be read, the configuration asks for what clipclass does not know,
+    /// a tensor is missing or has another shape than the configuration says, or the device does not
+    /// compute in that precision.
     pub fn open(files: &ModelFiles, device: &Device, precision: Precision) -> Result<Self> {
         precision.check(device)?;
-        let config = ClipConfig::read(&files.config)?;
-        let transform = read_transform(files.preprocessor.as_deref(), config.vision.image_size)?;
-        let weights = Weights::open(&files.weights)?;
-        let logit_scale = weights.view("logit_scale", &[])?.values()?[0].exp();
+        let config_file = Arc::new(OpenFile::open(FileRole::Config, &files.config)?);
+        let config = ModelConfig::read(&config_file)?;
+        let preprocessor = files.preprocessor.as_ref().map(PreprocessorFile::open).transpose()?;
+        let transform = read_transform(preprocessor.as_ref(), config.vision.image_size)?;
+        let tokenizer = files.tokenizer.open()?;
+        let weights = Weights::open(&files.weights, files.layout)?;
+        let mut open = vec![config_file];
+        open.extend(preprocessor.iter().map(|preprocessor| preprocessor.file().clone()));
+        open.extend(tokenizer.all().into_iter().cloned());
+        open.extend(weights.files().iter().cloned());
         Ok(Self {
-            files: files.clone(),
-            text: TextWeights::find(&weights, &config.text, config.projection_dim)?,
-            vision: VisionWeights::find(&weights, &config.vision, config.projection_dim)?,
+            text: TextWeights::find(&weights, &config)?,
+            vision: VisionWeights::find(&weights, &config)?,
+            scoring: config.family.scoring(&weights)?,
             config,
             transform,
-            logit_scale,
+            tokenizer,
+            files: open.into(),
             device: device.clone(),
             precision,
         })
@@ -81,9 +87,9 @@ impl Checkpoint {
         &self.transform
     }
 
-    /// What a cosine is multiplied with to give a logit: the exponential of the trained parameter.
-    pub fn logit_scale(&self) -> f32 {
-        self.logit_scale
+    /// How cosines become probabilities.
+    pub fn scoring(&self) -> Scoring {
+        self.scoring
     }
 
     /// Width of an embedding, `D`.
@@ -91,109 +97,50 @@ impl Checkpoint {
         self.config.projection_dim
     }
 
+    /// The device that was opened, which `auto` does not name: `cpu`, `cuda:0`, `metal:0`.
+    pub fn device_name(&self) -> String {
+        device::name_of(&self.device)
+    }
+
+    /// What the network computes in.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// The digest of all files, of the very bytes that are open here.
+    ///
+    /// `compute` gives the digest of a file that is not a blob of the hub cache. It is asked for each
+    /// and may [read](OpenFile::sha256) it, or remember that it did.
+    ///
+    /// *Errors* when a file cannot be read, or was written to since it was opened.
+    pub fn digest(&self, compute: impl Fn(&OpenFile) -> io::Result<FileDigest>) -> Result<ModelDigest> {
+        let digest = |file: &Arc<OpenFile>| {
+            let digest = file.digest(&compute)?;
+            file.check_unchanged()?;
+            Ok((file.role(), digest))
+        };
+        Ok(ModelDigest::of(&self.files.iter().map(digest).collect::<Result<Vec<_>>>()?))
+    }
+
     /// Loads the tokenizer and the text tower.
+    ///
+    /// *Errors* when the tokenizer is malformed, or the device does not hold the tower.
     pub fn text_encoder(&self) -> Result<TextEncoder> {
-        Ok(TextEncoder {
-            tokenizer: Tokenizer::read(&self.files.tokenizer, self.config.text.max_position_embeddings)?,
-            tower: TextTower::load(&self.text, &self.device, self.precision)
-                .context("cannot load the text tower")?,
-        })
+        let context = self.config.text.max_position_embeddings;
+        let tokenizer = Tokenizer::read(&self.tokenizer, self.config.family, context)?;
+        let tower = TextTower::load(&self.text, &self.device, self.precision)
+            .map_err(|error| explain_memory(error, Work::Tower))
+            .context("cannot load the text tower")?;
+        Ok(TextEncoder::new(tokenizer, tower, self.files.clone()))
     }
 
     /// Loads the vision tower.
+    ///
+    /// *Errors* when the device does not hold it.
     pub fn image_encoder(&self) -> Result<ImageEncoder> {
         let tower = VisionTower::load(&self.vision, &self.device, self.precision)
+            .map_err(|error| explain_memory(error, Work::Tower))
             .context("cannot load the vision tower")?;
-        Ok(ImageEncoder { tower })
-    }
-}
-
-/// Embeddings as rows: `[N, D]`, each of unit length.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Embeddings {
-    /// Width of a row, `D`.
-    pub dim: usize,
-    /// The rows, one after another.
-    pub values: Vec<f32>,
-}
-
-impl Embeddings {
-    /// The rows in order.
-    pub fn rows(&self) -> ChunksExact<'_, f32> {
-        self.values.chunks_exact(self.dim)
-    }
-
-    fn from_tensor(tensor: &Tensor) -> Result<Self> {
-        Ok(Self { dim: tensor.dim(1)?, values: tensor.flatten_all()?.to_vec1()? })
-    }
-}
-
-/// Turns prompts into embeddings.
-pub struct TextEncoder {
-    tokenizer: Tokenizer,
-    tower: TextTower,
-}
-
-/// Embeddings of prompts, and which of these did not fit.
-#[derive(Debug, Clone, PartialEq)]
-pub struct EncodedPrompts {
-    /// `[P, D]`, in the order of the prompts.
-    pub embeddings: Embeddings,
-    /// Positions of the prompts that lost tokens beyond the context length.
-    pub truncated: Vec<usize>,
-}
-
-impl TextEncoder {
-    /// Embeds prompts, `[P, D]`.
-    ///
-    /// Prompts of like length share a batch, so that little work goes into padding.
-    pub fn encode(&self, prompts: &[&str]) -> Result<EncodedPrompts> {
-        let tokens =
-            prompts.iter().map(|prompt| self.tokenizer.encode(prompt)).collect::<Result<Vec<_>>>()?;
-        let truncated = (0..tokens.len()).filter(|&i| tokens[i].truncated).collect();
-        let mut order: Vec<_> = (0..tokens.len()).collect();
-        order.sort_by_key(|&i| tokens[i].ids.len());
-
-        let rows = rows_at_a_time(self.tower.device());
-        let mut embeddings = Embeddings { dim: 0, values: Vec::new() };
-        let mut rest = &order[..];
-        while let Some(first) = rest.first() {
-            let fits = |count: usize| count * tokens[rest[count - 1]].ids.len() <= rows;
-            let mut count = 1;
-            while count < rest.len() && fits(count + 1) {
-                count += 1;
-            }
-            let (batch, later) = rest.split_at(count);
-            let ids: Vec<_> = batch.iter().map(|&i| tokens[i].ids.as_slice()).collect();
-            let encoded = Embeddings::from_tensor(&self.tower.forward(&ids)?)
-                .with_context(|| format!("cannot encode {:?}", prompts[*first]))?;
-            embeddings.dim = encoded.dim;
-            embeddings.values.resize(prompts.len() * encoded.dim, 0.0);
-            for (&i, row) in batch.iter().zip(encoded.rows()) {
-                embeddings.values[i * encoded.dim..][..encoded.dim].copy_from_slice(row);
-            }
-            rest = later;
-        }
-        Ok(EncodedPrompts { embeddings, truncated })
-    }
-}
-
-/// Turns images into embeddings.
-pub struct ImageEncoder {
-    tower: VisionTower,
-}
-
-impl ImageEncoder {
-    /// Embeds images, `[N, D]`.
-    pub fn encode(&self, images: &[Pixels]) -> Result<Embeddings> {
-        let at_a_time = (rows_at_a_time(self.tower.device()) / self.tower.tokens()).max(1);
-        let mut embeddings = Embeddings { dim: 0, values: Vec::new() };
-        for images in images.chunks(at_a_time) {
-            let encoded = self.tower.forward(images).and_then(|rows| Embeddings::from_tensor(&rows));
-            let encoded = encoded.map_err(|error| explain_memory(error, images.len()))?;
-            embeddings.dim = encoded.dim;
-            embeddings.values.extend(encoded.values);
-        }
-        Ok(embeddings)
+        Ok(ImageEncoder::new(tower, self.files.clone()))
     }
 }

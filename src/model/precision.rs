@@ -1,6 +1,7 @@
 //! What the network's products are computed in.
 
-use anyhow::{Result, bail};
+use super::backend::Backend;
+use anyhow::{Context, Result, bail};
 use candle_core::{DType, Device};
 use std::fmt;
 use std::str::FromStr;
@@ -23,6 +24,18 @@ impl Precision {
     /// Every precision, the default first.
     pub const ALL: &[Self] = &[Self::F32, Self::F16, Self::Bf16, Self::Int8];
 
+    /// The name that it goes by.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Bf16 => "bf16",
+            Self::Int8 => "int8",
+        }
+    }
+
+    /// Whether a device computes in it.
+    ///
     /// *Errors* when `device` does not compute in it to any advantage.
     pub fn check(self, device: &Device) -> Result<()> {
         match (self, device.is_cpu()) {
@@ -34,9 +47,9 @@ impl Precision {
         }
     }
 
-    /// Whether a tower on `device` runs in the CPU's kernels; if not, it does in candle's operations.
+    /// Whether a tower on `device` runs in the CPU's kernels.
     pub fn in_kernels(self, device: &Device) -> bool {
-        device.is_cpu() && matches!(self, Self::F32 | Self::Int8)
+        Backend::of(device, self) == Backend::Kernels
     }
 
     /// What tensors hold in candle's operations.
@@ -53,24 +66,14 @@ impl FromStr for Precision {
     type Err = anyhow::Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "f32" => Ok(Self::F32),
-            "f16" => Ok(Self::F16),
-            "bf16" => Ok(Self::Bf16),
-            "int8" => Ok(Self::Int8),
-            _ => bail!("expected f32, f16, bf16 or int8"),
-        }
+        let named = Self::ALL.iter().find(|precision| precision.name() == text);
+        named.copied().with_context(|| format!("there is no precision {text}"))
     }
 }
 
 impl fmt::Display for Precision {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str(match self {
-            Self::F32 => "f32",
-            Self::F16 => "f16",
-            Self::Bf16 => "bf16",
-            Self::Int8 => "int8",
-        })
+        f.pad(self.name())
     }
 }
 

@@ -1,19 +1,16 @@
 //! Prompts → token ids.
 
-use crate::hub::TokenizerFiles;
+use super::family::{Family, SpecialTokens};
+use crate::hub::{OpenFile, TokenizerFiles};
 use anyhow::{Context, Error, Result};
-use std::path::Path;
-use tokenizers::models::bpe::BPE;
+use std::collections::HashMap;
+use std::sync::Arc;
+use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::normalizers::{Lowercase, NFC, Replace, Sequence as Normalizers};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::sequence::Sequence as PreTokenizers;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{AddedToken, SplitDelimiterBehavior};
-
-/// The token that begins a prompt.
-const START_OF_TEXT: &str = "<|startoftext|>";
-/// The token that ends a prompt, where its embedding is taken.
-const END_OF_TEXT: &str = "<|endoftext|>";
 
 /// What counts as a word (`clip/simple_tokenizer.py`, without the special tokens, which are added).
 const WORD: &str = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
@@ -36,32 +33,29 @@ pub struct Tokens {
 }
 
 impl Tokenizer {
-    /// Reads the files of a tokenizer for a network of `context` tokens.
+    /// Reads the files of a tokenizer, for a network that takes `context` tokens.
     ///
     /// *Errors* when a file is malformed or lacks the special tokens.
-    pub fn read(files: &TokenizerFiles, context: usize) -> Result<Self> {
+    pub fn read(files: &TokenizerFiles<Arc<OpenFile>>, family: Family, context: usize) -> Result<Self> {
+        let special = family.special_tokens();
         let (path, tokenizer) = match files {
-            TokenizerFiles::Json(path) => {
-                (path, tokenizers::Tokenizer::from_file(path).map_err(Error::from_boxed))
+            TokenizerFiles::Json(file) => {
+                (file.path(), tokenizers::Tokenizer::from_bytes(file.contents()?).map_err(Error::from_boxed))
             }
-            TokenizerFiles::Bpe { vocab, merges } => (vocab, byte_pair(vocab, merges)),
+            TokenizerFiles::Bpe { vocab, merges } => {
+                (vocab.path(), byte_pair(&vocab.contents()?, &merges.contents()?, special))
+            }
         };
-        let new = || Self::new(tokenizer?, context);
+        let new = || Self::new(tokenizer?, special, context);
         new().with_context(|| format!("cannot use {}", path.display()))
     }
 
-    fn new(mut tokenizer: tokenizers::Tokenizer, context: usize) -> Result<Self> {
+    fn new(mut tokenizer: tokenizers::Tokenizer, special: SpecialTokens, context: usize) -> Result<Self> {
         // The files' own ideas of length are not the network's.
         tokenizer.with_padding(None);
         tokenizer.with_truncation(None).map_err(Error::from_boxed)?;
-        let special =
-            |token| tokenizer.token_to_id(token).with_context(|| format!("it has no token {token}"));
-        Ok(Self {
-            start_of_text: special(START_OF_TEXT)?,
-            end_of_text: special(END_OF_TEXT)?,
-            tokenizer,
-            context,
-        })
+        let id = |token| tokenizer.token_to_id(token).with_context(|| format!("it has no token {token}"));
+        Ok(Self { start_of_text: id(special.start)?, end_of_text: id(special.end)?, tokenizer, context })
     }
 
     /// The tokens of a prompt, at most the context length, end of text always among them.
@@ -77,13 +71,20 @@ impl Tokenizer {
     }
 }
 
-/// The tokenizer of a vocabulary and its merges, as `transformers` makes it from those files.
-fn byte_pair(vocab: &Path, merges: &Path) -> Result<tokenizers::Tokenizer> {
-    let path = |path: &Path| {
-        path.to_str().map(str::to_owned).with_context(|| format!("{} is not UTF-8", path.display()))
+/// The tokenizer of a `vocab.json` and a `merges.txt`, as `transformers` makes it from those files.
+fn byte_pair(vocab: &[u8], merges: &[u8], special: SpecialTokens) -> Result<tokenizers::Tokenizer> {
+    let vocab: HashMap<String, u32> = serde_json::from_slice(vocab)?;
+    let merges = str::from_utf8(merges).context("its merges are not UTF-8")?;
+    let merge = |(at, line): (usize, &str)| {
+        let pair = line.split_once(' ').filter(|(_, right)| !right.contains(' '));
+        let (left, right) =
+            pair.with_context(|| format!("line {} of its merges is not a pair: {line:?}", at + 1))?;
+        Ok((left.to_owned(), right.to_owned()))
     };
-    let bpe = BPE::from_file(&path(vocab)?, &path(merges)?)
-        .unk_token(END_OF_TEXT.into())
+    let lines = merges.lines().enumerate().filter(|(_, line)| !line.starts_with("#version"));
+    let bpe = BPE::builder()
+        .vocab_and_merges(vocab.into_iter().collect::<Vocab>(), lines.map(merge).collect::<Result<_>>()?)
+        .unk_token(special.end.into())
         .end_of_word_suffix("</w>".into())
         .build()
         .map_err(Error::from_boxed)?;
@@ -95,7 +96,7 @@ fn byte_pair(vocab: &Path, merges: &Path) -> Result<tokenizers::Tokenizer> {
     let pre_tokenizers =
         vec![words.map_err(Error::from_boxed)?.into(), ByteLevel::new(false, true, true).into()];
     tokenizer.with_pre_tokenizer(Some(PreTokenizers::new(pre_tokenizers)));
-    let special = [START_OF_TEXT, END_OF_TEXT].map(|token| AddedToken::from(token, true));
+    let special = [special.start, special.end].map(|token| AddedToken::from(token, true));
     tokenizer.add_special_tokens(special).map_err(Error::from_boxed)?;
     Ok(tokenizer)
 }

@@ -4,8 +4,9 @@
 //! a layer needs it, and processes that run side by side share the pages. Tensors of f16 and bf16
 //! are widened when asked for, and those of a `.bin` file unpickled then.
 
+use super::layout::Layout;
 use super::precision::Precision;
-use crate::hub::WeightFiles;
+use crate::hub::{FileRole, OpenFile, WeightFiles};
 use anyhow::{Context, Result, bail};
 use candle_core::pickle::PthTensors;
 use candle_core::{DType, Device, Tensor};
@@ -13,49 +14,55 @@ use half::{bf16, f16};
 use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors};
 use std::collections::HashMap;
-use std::fs::File;
 use std::ops::{Deref, Range};
-use std::path::{Path, PathBuf};
+use std::slice;
 use std::sync::Arc;
 
-/// All tensors of a checkpoint by name.
+/// All tensors of a checkpoint.
 pub struct Weights {
+    layout: Layout,
+    /// By the names in the files.
     views: HashMap<String, View>,
-    files: Vec<PathBuf>,
+    files: Vec<Arc<OpenFile>>,
 }
 
 impl Weights {
     /// Maps the files and reads their tables of contents.
     ///
     /// *Errors* when a file is missing, cut off or not of its format.
-    pub fn open(files: &WeightFiles) -> Result<Self> {
-        let mut views = HashMap::new();
-        let files = match files {
-            WeightFiles::Safetensors(paths) => {
-                for path in paths {
-                    let found = map(path).with_context(|| format!("cannot read {}", path.display()))?;
-                    views.extend(found);
-                }
-                paths.clone()
-            }
-            WeightFiles::Pickle(path) => {
-                let found = unpickle(path).with_context(|| format!("cannot read {}", path.display()))?;
-                views.extend(found);
-                vec![path.clone()]
-            }
+    pub fn open(files: &WeightFiles, layout: Layout) -> Result<Self> {
+        let paths = match files {
+            WeightFiles::Safetensors(paths) => paths.as_slice(),
+            WeightFiles::Pickle(path) => slice::from_ref(path),
         };
-        Ok(Self { views, files })
+        let mut weights = Self { layout, views: HashMap::new(), files: Vec::new() };
+        for path in paths {
+            let file = Arc::new(OpenFile::open(FileRole::Weights, path)?);
+            let views = match files {
+                WeightFiles::Safetensors(_) => map(&file),
+                WeightFiles::Pickle(_) => unpickle(&file),
+            };
+            weights.views.extend(views.with_context(|| format!("cannot read {}", path.display()))?);
+            weights.files.push(file);
+        }
+        Ok(weights)
     }
 
-    /// The tensor of that name.
+    /// The files, which stay open while a tensor of theirs is used.
+    pub fn files(&self) -> &[Arc<OpenFile>] {
+        &self.files
+    }
+
+    /// The tensor with that [canonical name](super::layout).
     ///
     /// *Errors* when it is missing or has another shape, naming what was found and where.
-    pub fn view(&self, name: &str, shape: &[usize]) -> Result<View> {
+    pub fn view(&self, canonical: &str, shape: &[usize]) -> Result<View> {
+        let name = self.layout.name_of(canonical);
         let files = || {
-            let names: Vec<_> = self.files.iter().map(|f| f.display().to_string()).collect();
+            let names: Vec<_> = self.files.iter().map(|f| f.path().display().to_string()).collect();
             names.join(", ")
         };
-        let Some(view) = self.views.get(name) else {
+        let Some(view) = self.views.get(&name) else {
             bail!("{}: tensor {name} {shape:?} is missing among {} tensors", files(), self.views.len());
         };
         if view.shape != shape {
@@ -70,13 +77,19 @@ impl Weights {
 pub struct View {
     name: Arc<str>,
     shape: Vec<usize>,
-    place: Place,
+    storage: Storage,
 }
 
 #[derive(Clone)]
-enum Place {
+enum Storage {
     Mapped { file: Arc<Mmap>, bytes: Range<usize>, float: Float },
-    Pickled(Arc<PthTensors>),
+    Pickled(Arc<PickleFile>),
+}
+
+/// A `.bin` file, which candle opens by name for each tensor.
+struct PickleFile {
+    tensors: PthTensors,
+    file: Arc<OpenFile>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,14 +116,16 @@ impl View {
 
     /// All elements, row-major.
     pub fn values(&self) -> Result<Values> {
-        match &self.place {
-            Place::Mapped { file, bytes, float: Float::F32 } if is_aligned(&file[bytes.clone()]) => {
+        match &self.storage {
+            Storage::Mapped { file, bytes, float: Float::F32 } if is_aligned(&file[bytes.clone()]) => {
                 Ok(Values::Mapped { file: file.clone(), bytes: bytes.clone() })
             }
-            Place::Mapped { file, bytes, float } => Ok(Values::Owned(widen(&file[bytes.clone()], *float))),
-            Place::Pickled(file) => {
-                let tensor = file.get(&self.name)?.context("the tensor is gone")?;
+            Storage::Mapped { file, bytes, float } => Ok(Values::Owned(widen(&file[bytes.clone()], *float))),
+            Storage::Pickled(pickle) => {
+                let PickleFile { tensors, file } = &**pickle;
+                let tensor = tensors.get(&self.name)?.context("the tensor is gone")?;
                 let values = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
+                file.check_not_replaced()?;
                 Ok(Values::Owned(values))
             }
         }
@@ -119,11 +134,11 @@ impl View {
     /// The same tensor whose rows will be asked for one by one; a `.bin` file is read now.
     pub fn into_rows(self) -> Result<Rows> {
         let width = self.shape[1..].iter().product();
-        let place = match self.place {
-            Place::Mapped { file, bytes, float } => RowsPlace::Mapped { file, start: bytes.start, float },
-            Place::Pickled(_) => RowsPlace::Owned(self.values()?),
+        let storage = match self.storage {
+            Storage::Mapped { file, bytes, float } => RowStorage::Mapped { file, start: bytes.start, float },
+            Storage::Pickled(_) => RowStorage::Owned(self.values()?),
         };
-        Ok(Rows { place, width })
+        Ok(Rows { storage, width })
     }
 
     /// A copy on `device`, in `precision`.
@@ -152,11 +167,11 @@ impl Deref for Values {
 
 /// A matrix of which a run needs a few rows.
 pub struct Rows {
-    place: RowsPlace,
+    storage: RowStorage,
     width: usize,
 }
 
-enum RowsPlace {
+enum RowStorage {
     Mapped { file: Arc<Mmap>, start: usize, float: Float },
     Owned(Values),
 }
@@ -165,24 +180,30 @@ impl Rows {
     /// Row `index`, added to `sum` element by element.
     pub fn add_to(&self, index: usize, sum: &mut [f32]) {
         let widened;
-        let row = match &self.place {
-            RowsPlace::Mapped { file, start, float } => {
+        let row = match &self.storage {
+            RowStorage::Mapped { file, start, float } => {
                 let bytes = self.width * float.size();
                 widened = widen(&file[start + index * bytes..][..bytes], *float);
                 &widened[..]
             }
-            RowsPlace::Owned(values) => &values[index * self.width..][..self.width],
+            RowStorage::Owned(values) => &values[index * self.width..][..self.width],
         };
         sum.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
     }
 }
 
-fn map(path: &Path) -> Result<Vec<(String, View)>> {
-    let file = File::open(path)?;
-    // SAFETY: a file that another process cuts off while it is mapped ends this process with a
-    // bus error; nothing worse, and a cache that is written to beside and renamed never does it.
-    let file = Arc::new(unsafe { Mmap::map(&file)? });
-    let (header, metadata) = SafeTensors::read_metadata(&file).context("not a whole safetensors file")?;
+fn map(file: &Arc<OpenFile>) -> Result<Vec<(String, View)>> {
+    // SAFETY: the mapping is only read, and lives as long as any view of it. What no program can
+    // ensure is that nobody changes the file meanwhile; tensors are used where they lie all the
+    // same, because a copy would cost each process their size in memory, and the time to make it.
+    // The hub cache keeps the promise, as does everything that writes a new file and renames it:
+    // the mapped one then stays as it was. Who writes into the file breaks it: slices of `f32`
+    // change while they are borrowed, which Rust calls undefined, although every pattern of bits
+    // is an `f32`. What comes of that is not used, since each batch ends with a look at the file's
+    // size and time, see `OpenFile::check_unchanged`. Who cuts the file off ends this process with
+    // a bus error.
+    let mapped = Arc::new(unsafe { Mmap::map(file.file())? });
+    let (header, metadata) = SafeTensors::read_metadata(&mapped).context("not a whole safetensors file")?;
     let data = header + size_of::<u64>();
     metadata
         .tensors()
@@ -199,18 +220,20 @@ fn map(path: &Path) -> Result<Vec<(String, View)>> {
                 }
             };
             let (start, end) = info.data_offsets;
-            let place = Place::Mapped { file: file.clone(), bytes: data + start..data + end, float };
-            Some(Ok((name.clone(), View { name: name.into(), shape: info.shape.clone(), place })))
+            let storage = Storage::Mapped { file: mapped.clone(), bytes: data + start..data + end, float };
+            Some(Ok((name.clone(), View { name: name.into(), shape: info.shape.clone(), storage })))
         })
         .collect()
 }
 
-fn unpickle(path: &Path) -> Result<Vec<(String, View)>> {
-    let file = Arc::new(PthTensors::new(path, None).context("not a PyTorch file of version 1.6 or later")?);
-    let views = file.tensor_infos().values().map(|info| {
-        let place = Place::Pickled(file.clone());
+fn unpickle(file: &Arc<OpenFile>) -> Result<Vec<(String, View)>> {
+    let tensors = PthTensors::new(file.path(), None).context("not a PyTorch file of version 1.6 or later")?;
+    file.check_not_replaced()?;
+    let pickle = Arc::new(PickleFile { tensors, file: file.clone() });
+    let views = pickle.tensors.tensor_infos().values().map(|info| {
+        let storage = Storage::Pickled(pickle.clone());
         let shape = info.layout.dims().to_vec();
-        (info.name.clone(), View { name: info.name.as_str().into(), shape, place })
+        (info.name.clone(), View { name: info.name.as_str().into(), shape, storage })
     });
     Ok(views.collect())
 }

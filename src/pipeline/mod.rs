@@ -15,11 +15,13 @@ mod network;
 mod prepare;
 mod prompts;
 mod reader;
+mod space;
 mod stop;
 
+pub use space::{digest, key as space_key};
 pub use stop::Interrupted;
 
-use crate::cache::Cache;
+use crate::cache::ModelEmbeddings;
 use crate::input::{ImageName, Inputs};
 use crate::labels::LabelSet;
 use crate::messages::Messages;
@@ -43,7 +45,7 @@ pub struct Job<'a> {
     pub checkpoint: &'a Checkpoint,
     pub judgement: Judgement,
     /// Embeddings of earlier runs.
-    pub cache: Cache,
+    pub known: ModelEmbeddings,
     /// The most images that pass through the network at a time.
     pub batch_size: usize,
     /// Threads of the whole process; one a core when absent.
@@ -64,17 +66,17 @@ pub fn watch_for_signals() -> Result<()> {
 ///
 /// *Errors* when the run cannot begin.
 pub fn records<'a>(job: Job<'a>, messages: &Messages) -> Result<Records<'a>> {
-    let Job { inputs, mut skip, labels, checkpoint, judgement, cache, batch_size, threads, keep_pictures } =
+    let Job { inputs, mut skip, labels, checkpoint, judgement, known, batch_size, threads, keep_pictures } =
         job;
     let pool = ThreadPoolBuilder::new().num_threads(threads.unwrap_or(0)).build();
     let pool = Arc::new(pool.context("cannot start threads")?);
-    let cache = Arc::new(cache);
+    let known = Arc::new(known);
     let transform = checkpoint.transform().clone();
-    let stages = Stages { transform, keep_pictures, cache: Arc::downgrade(&cache) };
+    let stages = Stages { transform, keep_pictures, known: Arc::downgrade(&known) };
     let sources = inputs.sources()?.filter(move |source| !skip(&source.name));
     let batches = Batches::start(sources, stages, pool.clone(), batch_size, Stop::watch()?)?;
-    let classifier = pool.install(|| prompts::classifier(checkpoint, labels, &cache, messages))?;
-    let network = Network::new(checkpoint, classifier, judgement, cache, pool);
+    let classifier = pool.install(|| prompts::classifier(checkpoint, labels, &known, messages))?;
+    let network = Network::new(checkpoint, classifier, judgement, known, pool);
     Ok(Records { batches, network, ready: Vec::new().into_iter(), has_ended: false })
 }
 

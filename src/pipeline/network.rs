@@ -2,7 +2,7 @@
 
 use super::earlier::Earlier;
 use super::prepare::{Content, Prepared};
-use crate::cache::{Cache, ImageKey};
+use crate::cache::{ImageKey, ModelEmbeddings};
 use crate::input::ImageName;
 use crate::model::{Checkpoint, Embeddings, ImageEncoder};
 use crate::pixels::Pixels;
@@ -21,7 +21,7 @@ pub(super) struct Network<'a> {
     judgement: Judgement,
     earlier: Earlier,
     /// Dropping it waits until all is kept.
-    cache: Arc<Cache>,
+    known: Arc<ModelEmbeddings>,
     pool: Arc<ThreadPool>,
 }
 
@@ -38,10 +38,10 @@ impl<'a> Network<'a> {
         checkpoint: &'a Checkpoint,
         classifier: Classifier,
         judgement: Judgement,
-        cache: Arc<Cache>,
+        known: Arc<ModelEmbeddings>,
         pool: Arc<ThreadPool>,
     ) -> Self {
-        Self { checkpoint, encoder: None, classifier, judgement, earlier: Earlier::default(), cache, pool }
+        Self { checkpoint, encoder: None, classifier, judgement, earlier: Earlier::default(), known, pool }
     }
 
     /// Embeds the images of a batch that are not known, and judges all, in order.
@@ -76,7 +76,7 @@ impl<'a> Network<'a> {
             let outcome = embedding.and_then(|(embedding, key)| {
                 let verdict = self.classifier.judge(&embedding, self.judgement).ok_or_else(not_a_number)?;
                 if let Some(key) = key {
-                    self.cache.keep_image(&key, &embedding);
+                    self.known.keep_image(&key, &embedding);
                 }
                 Ok(verdict)
             });

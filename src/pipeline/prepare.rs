@@ -1,7 +1,7 @@
 //! One source → what the network takes, or why it cannot have it.
 
 use crate::bug;
-use crate::cache::{Cache, ImageKey};
+use crate::cache::{ImageKey, ModelEmbeddings};
 use crate::input::{ImageName, ImageSource, Origin, ReadError};
 use crate::pixels::{Picture, Pixels, PixelsError, Transform};
 use crate::report::Failure;
@@ -41,7 +41,7 @@ pub(super) struct Stages {
     pub transform: Transform,
     pub keep_pictures: bool,
     /// Embeddings of earlier runs. Held by the run alone, which ends when all is written.
-    pub cache: Weak<Cache>,
+    pub known: Weak<ModelEmbeddings>,
 }
 
 impl Stages {
@@ -102,6 +102,6 @@ impl Stages {
     }
 
     fn known(&self, key: &ImageKey) -> Option<Vec<f32>> {
-        self.cache.upgrade()?.images(slice::from_ref(key)).pop().flatten()
+        self.known.upgrade()?.images(slice::from_ref(key)).pop().flatten()
     }
 }

@@ -1,7 +1,7 @@
 //! Labels → the classifier: the embedding of every prompt, known from earlier runs or from the text
 //! tower, and of each label the mean of its own.
 
-use crate::cache::{Cache, KnownPrompt};
+use crate::cache::{KnownPrompt, ModelEmbeddings};
 use crate::labels::{Label, LabelSet};
 use crate::messages::Messages;
 use crate::model::Checkpoint;
@@ -13,22 +13,22 @@ use std::collections::{HashMap, HashSet};
 pub(super) fn classifier(
     checkpoint: &Checkpoint,
     labels: &LabelSet,
-    cache: &Cache,
+    known: &ModelEmbeddings,
     messages: &Messages,
 ) -> Result<Classifier> {
     let all = labels.labels().iter().flat_map(|label| &label.prompts);
-    let embeddings = embed_prompts(checkpoint, all.map(String::as_str), cache, messages)?;
+    let embeddings = embed_prompts(checkpoint, all.map(String::as_str), known, messages)?;
     let label = |label: &Label| {
         ensemble(&label.prompts.iter().map(|prompt| &embeddings[prompt.as_str()][..]).collect::<Vec<_>>())
     };
     let values = labels.labels().iter().flat_map(label).collect();
-    Ok(Classifier::new(values, checkpoint.dim(), checkpoint.logit_scale()))
+    Ok(Classifier::new(values, checkpoint.dim(), checkpoint.scoring()))
 }
 
 fn embed_prompts<'a>(
     checkpoint: &Checkpoint,
     all: impl Iterator<Item = &'a str>,
-    cache: &Cache,
+    known: &ModelEmbeddings,
     messages: &Messages,
 ) -> Result<HashMap<&'a str, Vec<f32>>> {
     // Labels may share prompts.
@@ -41,8 +41,8 @@ fn embed_prompts<'a>(
     };
     let mut embeddings = HashMap::new();
     let mut unknown = Vec::new();
-    for (&prompt, known) in prompts.iter().zip(cache.prompts(&prompts)) {
-        match known {
+    for (&prompt, row) in prompts.iter().zip(known.prompts(&prompts)) {
+        match row {
             Some(KnownPrompt { embedding, truncated }) => {
                 if truncated {
                     warn(prompt);
@@ -58,7 +58,7 @@ fn embed_prompts<'a>(
     let encoded = checkpoint.text_encoder()?.encode(&unknown)?;
     encoded.truncated.iter().for_each(|&prompt| warn(unknown[prompt]));
     for (i, (prompt, row)) in unknown.into_iter().zip(encoded.embeddings.rows()).enumerate() {
-        cache.keep_prompt(prompt, row, encoded.truncated.contains(&i));
+        known.keep_prompt(prompt, row, encoded.truncated.contains(&i));
         embeddings.insert(prompt, row.to_vec());
     }
     Ok(embeddings)

@@ -187,7 +187,7 @@ impl Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::Cache;
+    use crate::cache::ModelEmbeddings;
     use crate::model::config::read_transform;
     use std::sync::Weak;
 
@@ -195,7 +195,7 @@ mod tests {
         let stages = Stages {
             transform: read_transform(None, 64).unwrap(),
             keep_pictures: false,
-            cache: Weak::<Cache>::new(),
+            known: Weak::<ModelEmbeddings>::new(),
         };
         let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
         Batches::start(sources, stages, Arc::new(pool), 4, Stop::watch().unwrap()).unwrap()

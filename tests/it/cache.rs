@@ -213,12 +213,12 @@ fn a_cache_that_cannot_be_used_is_told_once_and_falsifies_nothing() {
         (overwritten, "damaged"),
         (foreign, "not clipclass's"),
         (newer, "newer clipclass"),
-        (file.clone(), "without the cache"),
-        (file.join("below"), "without the cache"),
+        (file.clone(), "without the embedding cache"),
+        (file.join("below"), "without the embedding cache"),
     ];
     if cfg!(target_os = "linux") {
         // Not even root writes there.
-        cases.push((PathBuf::from("/proc/clipclass"), "without the cache"));
+        cases.push((PathBuf::from("/proc/clipclass"), "without the embedding cache"));
     }
     for (folder, told) in cases {
         let output = work.run(&folder, &[]);
@@ -244,4 +244,53 @@ fn the_cache_is_looked_at_and_emptied() {
     cache("clear", &folder);
     assert!(cache("info", &folder).contains("images: 0\nprompts: 0\nmodels: 0\n"));
     assert_eq!(records_without_a_word(work.run(&folder, &[])), records);
+}
+
+#[test]
+fn device_that_was_found_and_the_same_device_by_name_share_embeddings() {
+    let work = Work::new(0);
+    let folder = work.path("cache");
+    let records = work.records();
+    for device in ["auto", "cpu"] {
+        assert_eq!(records_without_a_word(work.run(&folder, &["--device", device])), records);
+    }
+    // A binary for GPUs may have opened one.
+    if cfg!(not(any(feature = "cuda", feature = "metal"))) {
+        assert!(cache("info", &folder).contains("\nmodels: 1\n"), "{}", cache("info", &folder));
+    }
+}
+
+#[test]
+fn model_that_takes_the_place_of_another_answers_for_itself() {
+    let work = Work::new(0);
+    let model = work.path("model");
+    fs::create_dir(&model).unwrap();
+    for file in ["config.json", "preprocessor_config.json", "tokenizer.json", "model.safetensors"] {
+        fs::copy(Path::new(MODEL).join(file), model.join(file)).unwrap();
+    }
+    let weights = model.join("model.safetensors");
+    let settle = || {
+        let file = File::options().write(true).open(&weights).unwrap();
+        file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000)).unwrap();
+    };
+    let folder = work.path("cache");
+    let run = |more: &[&str]| {
+        let more = [&["--model", model.to_str().unwrap()], more].concat();
+        let mut command = Command::new(cargo_bin!("clipclass"));
+        command.args(["--labels", LABELS, "--json", "--cache"]).arg(&folder).args(more).args(&work.names);
+        records_without_a_word(command.current_dir(&work.folder).output().unwrap())
+    };
+    settle();
+    let first = run(&[]);
+    assert_eq!(first, run(&["--no-cache"]));
+    // Of the same size and time, under the same name.
+    let mut bytes = fs::read(&weights).unwrap();
+    let end = bytes.len();
+    bytes[end - 100_000..].as_chunks_mut::<4>().0.reverse();
+    fs::write(model.join("new"), bytes).unwrap();
+    fs::rename(model.join("new"), &weights).unwrap();
+    settle();
+    let second = run(&[]);
+    assert_eq!(second, run(&["--no-cache"]));
+    assert_ne!(second, first);
 }

@@ -8,6 +8,7 @@ mod input;
 mod int8;
 mod oracle;
 mod parity;
+mod pinned;
 mod pixels;
 #[cfg(unix)]
 mod streams;

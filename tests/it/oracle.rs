@@ -7,15 +7,16 @@ use candle_nn::VarBuilder;
 use candle_transformers::models::clip::text_model::{Activation, ClipTextConfig};
 use candle_transformers::models::clip::vision_model::ClipVisionConfig;
 use candle_transformers::models::clip::{ClipConfig as OracleConfig, ClipModel, div_l2_norm};
-use clipclass::hub::WeightFiles;
-use clipclass::model::clip::{TextTower, TextWeights, VisionTower, VisionWeights};
-use clipclass::model::config::{ClipConfig, TowerConfig};
+use clipclass::hub::{FileRole, OpenFile, WeightFiles};
+use clipclass::model::config::{ModelConfig, TowerConfig};
+use clipclass::model::layout::Layout;
 use clipclass::model::precision::Precision;
+use clipclass::model::tower::{TextTower, TextWeights, VisionTower, VisionWeights};
 use clipclass::model::weights::Weights;
 use clipclass::pixels::Pixels;
 use std::path::Path;
 
-fn oracle_config(config: &ClipConfig) -> OracleConfig {
+fn oracle_config(config: &ModelConfig) -> OracleConfig {
     let (text, vision) = (&config.text, &config.vision);
     let TowerConfig { hidden_size, intermediate_size, num_hidden_layers, num_attention_heads, .. } =
         text.tower;
@@ -47,18 +48,15 @@ fn oracle_config(config: &ClipConfig) -> OracleConfig {
     }
 }
 
-fn config() -> Result<ClipConfig> {
-    ClipConfig::read(&Path::new(MODEL).join("config.json"))
+fn config() -> Result<ModelConfig> {
+    ModelConfig::read(&OpenFile::open(FileRole::Config, &Path::new(MODEL).join("config.json"))?)
 }
 
 /// The tensors of both towers.
-fn towers(config: &ClipConfig) -> Result<(VisionWeights, TextWeights)> {
+fn towers(config: &ModelConfig) -> Result<(VisionWeights, TextWeights)> {
     let file = Path::new(MODEL).join("model.safetensors");
-    let weights = Weights::open(&WeightFiles::Safetensors(vec![file]))?;
-    Ok((
-        VisionWeights::find(&weights, &config.vision, config.projection_dim)?,
-        TextWeights::find(&weights, &config.text, config.projection_dim)?,
-    ))
+    let weights = Weights::open(&WeightFiles::Safetensors(vec![file]), Layout::HuggingFace)?;
+    Ok((VisionWeights::find(&weights, config)?, TextWeights::find(&weights, config)?))
 }
 
 /// Values of an image, others for another `shift`.
@@ -67,7 +65,7 @@ fn image(size: usize, shift: usize) -> Vec<f32> {
 }
 
 /// The tokens of start and end of text.
-fn ends(config: &ClipConfig) -> (u32, u32) {
+fn ends(config: &ModelConfig) -> (u32, u32) {
     (config.text.vocab_size as u32 - 2, config.text.vocab_size as u32 - 1)
 }
 

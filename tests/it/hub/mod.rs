@@ -136,6 +136,7 @@ fn a_model_is_downloaded_once_into_pythons_layout() {
             resolve("config.json"),
             resolve("tokenizer.json"),
             format!("/api/resolve-cache{}", resolve("tokenizer.json")),
+            resolve("processor_config.json"),
             resolve("preprocessor_config.json"),
             resolve("model.safetensors"),
             "elsewhere".to_owned(),

@@ -2,9 +2,10 @@
 
 use super::block::{Encoder, EncoderWeights};
 use super::unit_length;
-use crate::model::config::TextConfig;
-use crate::model::linear::{Linear, LinearWeights};
-use crate::model::norm::{LayerNorm, LayerNormWeights};
+use crate::model::config::{ModelConfig, TextConfig};
+use crate::model::family::Family;
+use crate::model::layers::linear::{Linear, LinearWeights};
+use crate::model::layers::norm::{LayerNorm, LayerNormWeights};
 use crate::model::precision::Precision;
 use crate::model::weights::{Rows, Values, View, Weights};
 use anyhow::{Result, ensure};
@@ -12,34 +13,34 @@ use candle_core::{Device, Tensor};
 
 /// The tensors of the text tower.
 pub struct TextWeights {
+    family: Family,
     token_embedding: View,
     position_embedding: View,
     encoder: EncoderWeights,
-    final_layer_norm: LayerNormWeights,
-    text_projection: LinearWeights,
+    final_norm: LayerNormWeights,
+    projection: LinearWeights,
 }
 
 impl TextWeights {
-    /// `text_model.…` and `text_projection`.
-    pub fn find(weights: &Weights, config: &TextConfig, projection: usize) -> Result<Self> {
-        let width = config.tower.hidden_size;
-        let embedding = |name: &str, rows| {
-            weights.view(&format!("text_model.embeddings.{name}_embedding.weight"), &[rows, width])
+    /// `text.…`
+    ///
+    /// *Errors* when a tensor is missing or has another shape than the configuration says.
+    pub fn find(weights: &Weights, config: &ModelConfig) -> Result<Self> {
+        let TextConfig { tower, vocab_size, max_position_embeddings } = &config.text;
+        let width = tower.hidden_size;
+        let embedding = |name: &str, rows: &usize| {
+            weights.view(&format!("text.{name}_embedding.weight"), &[*rows, width])
         };
         Ok(Self {
-            token_embedding: embedding("token", config.vocab_size)?,
-            position_embedding: embedding("position", config.max_position_embeddings)?,
-            encoder: EncoderWeights::find(weights, "text_model.encoder", &config.tower)?,
-            final_layer_norm: LayerNormWeights::find(
+            family: config.family,
+            token_embedding: embedding("token", vocab_size)?,
+            position_embedding: embedding("position", max_position_embeddings)?,
+            encoder: EncoderWeights::find(weights, "text.blocks", tower)?,
+            final_norm: LayerNormWeights::find(weights, "text.final_norm", width, tower.layer_norm_eps)?,
+            projection: LinearWeights::find_without_bias(
                 weights,
-                "text_model.final_layer_norm",
-                width,
-                config.tower.layer_norm_eps,
-            )?,
-            text_projection: LinearWeights::find_without_bias(
-                weights,
-                "text_projection",
-                &[projection, width],
+                "text.projection",
+                &[config.projection_dim, width],
             )?,
         })
     }
@@ -49,13 +50,14 @@ impl TextWeights {
 ///
 /// The token table stays in the file: a run needs a few of its rows.
 pub struct TextTower {
+    family: Family,
     token_embedding: Rows,
     position_embedding: Values,
     vocabulary: usize,
     width: usize,
     encoder: Encoder,
-    final_layer_norm: LayerNorm,
-    text_projection: Linear,
+    final_norm: LayerNorm,
+    projection: Linear,
     device: Device,
 }
 
@@ -64,13 +66,14 @@ impl TextTower {
     pub fn load(weights: &TextWeights, device: &Device, precision: Precision) -> Result<Self> {
         let shape = weights.token_embedding.shape();
         Ok(Self {
+            family: weights.family,
             vocabulary: shape[0],
             width: shape[1],
             token_embedding: weights.token_embedding.clone().into_rows()?,
             position_embedding: weights.position_embedding.values()?,
             encoder: Encoder::load(&weights.encoder, device, precision)?,
-            final_layer_norm: LayerNorm::load(&weights.final_layer_norm, device, Precision::F32)?,
-            text_projection: Linear::load(&[&weights.text_projection], device, Precision::F32)?,
+            final_norm: LayerNorm::load(&weights.final_norm, device, Precision::F32)?,
+            projection: Linear::load(&[&weights.projection], device, Precision::F32)?,
             device: device.clone(),
         })
     }
@@ -80,17 +83,15 @@ impl TextTower {
         &self.device
     }
 
-    /// Embeds prompts, each taken at its own last token, which is its end of text.
-    ///
-    /// Shorter prompts are padded to the longest; a token sees only those before it, so the
-    /// padding changes nothing.
+    /// Embeds prompts, padded and each taken at one token as the [family](Family) says.
     ///
     /// *Shape* P prompts of at most `T` token ids → `[P, D]`, unit length.
     ///
     /// *Errors* when a prompt is empty or longer than the network's context, or an id unknown to it.
     pub fn forward(&self, prompts: &[&[u32]]) -> Result<Tensor> {
         let context = self.position_embedding.len() / self.width;
-        let tokens = prompts.iter().map(|ids| ids.len()).max().unwrap_or(0);
+        let longest = prompts.iter().map(|ids| ids.len()).max().unwrap_or(0);
+        let tokens = self.family.padded_len(longest);
         ensure!(tokens <= context, "a prompt has {tokens} tokens, the model takes {context}");
         ensure!(prompts.iter().all(|ids| !ids.is_empty()), "a prompt has no tokens");
         let mut x = vec![0.0; prompts.len() * tokens * self.width];
@@ -109,8 +110,8 @@ impl TextTower {
             }
         }
         let x = Tensor::from_vec(x, (prompts.len() * tokens, self.width), &self.device)?;
-        let ends: Vec<_> = prompts.iter().map(|ids| ids.len() - 1).collect();
-        let x = self.encoder.forward(x, tokens, true, &ends)?;
-        unit_length(&self.text_projection.forward(&self.final_layer_norm.forward(&x)?)?)
+        let kept: Vec<_> = prompts.iter().map(|ids| self.family.pooled_token(ids.len())).collect();
+        let x = self.encoder.forward(x, tokens, self.family.text_mask(), &kept)?;
+        unit_length(&self.projection.forward(&self.final_norm.forward(&x)?)?)
     }
 }

@@ -1,7 +1,7 @@
 //! The network: two transformer towers that end in one embedding space.
 //!
-//! The structs mirror the tensor names of a Hugging Face `CLIPModel`. What a tower needs is first
-//! found and checked in the weight files (`…Weights::find`), then loaded.
+//! The structs mirror the canonical names of the tensors, see [`layout`](super::layout). What a tower
+//! needs is first found and checked in the weight files (`…Weights::find`), then loaded.
 
 mod block;
 mod text;

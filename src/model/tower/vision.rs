@@ -2,9 +2,10 @@
 
 use super::block::{Encoder, EncoderWeights};
 use super::unit_length;
-use crate::model::config::VisionConfig;
-use crate::model::linear::{Linear, LinearWeights};
-use crate::model::norm::{LayerNorm, LayerNormWeights};
+use crate::model::config::{ModelConfig, VisionConfig};
+use crate::model::family::Family;
+use crate::model::layers::linear::{Linear, LinearWeights};
+use crate::model::layers::norm::{LayerNorm, LayerNormWeights};
 use crate::model::precision::Precision;
 use crate::model::weights::{Values, View, Weights};
 use crate::pixels::Pixels;
@@ -13,66 +14,60 @@ use candle_core::{DType, Device, Tensor};
 
 /// The tensors of the vision tower.
 pub struct VisionWeights {
+    family: Family,
     class_embedding: View,
     patch_embedding: LinearWeights,
     position_embedding: View,
-    pre_layernorm: LayerNormWeights,
+    pre_norm: LayerNormWeights,
     encoder: EncoderWeights,
-    post_layernorm: LayerNormWeights,
-    visual_projection: LinearWeights,
+    post_norm: LayerNormWeights,
+    projection: LinearWeights,
     image_size: usize,
     patch_size: usize,
 }
 
 impl VisionWeights {
-    /// `vision_model.…` and `visual_projection`.
-    pub fn find(weights: &Weights, config: &VisionConfig, projection: usize) -> Result<Self> {
-        let width = config.tower.hidden_size;
-        let norm = |name: &str| {
-            // The spelling is the checkpoints' own.
-            LayerNormWeights::find(
-                weights,
-                &format!("vision_model.{name}"),
-                width,
-                config.tower.layer_norm_eps,
-            )
-        };
-        let embeddings = "vision_model.embeddings";
-        let patch = config.patch_size;
+    /// `vision.…`
+    ///
+    /// *Errors* when a tensor is missing or has another shape than the configuration says.
+    pub fn find(weights: &Weights, config: &ModelConfig) -> Result<Self> {
+        let VisionConfig { tower, image_size, patch_size: patch } = &config.vision;
+        let width = tower.hidden_size;
+        let norm = |name: &str| LayerNormWeights::find(weights, name, width, tower.layer_norm_eps);
         Ok(Self {
-            class_embedding: weights.view(&format!("{embeddings}.class_embedding"), &[width])?,
+            family: config.family,
+            class_embedding: weights.view("vision.class_embedding", &[width])?,
             patch_embedding: LinearWeights::find_without_bias(
                 weights,
-                &format!("{embeddings}.patch_embedding"),
-                &[width, 3, patch, patch],
+                "vision.patch_embedding",
+                &[width, 3, *patch, *patch],
             )?,
-            position_embedding: weights.view(
-                &format!("{embeddings}.position_embedding.weight"),
-                &[(config.image_size / patch).pow(2) + 1, width],
-            )?,
-            pre_layernorm: norm("pre_layrnorm")?,
-            encoder: EncoderWeights::find(weights, "vision_model.encoder", &config.tower)?,
-            post_layernorm: norm("post_layernorm")?,
-            visual_projection: LinearWeights::find_without_bias(
+            position_embedding: weights
+                .view("vision.position_embedding.weight", &[(image_size / patch).pow(2) + 1, width])?,
+            pre_norm: norm("vision.pre_norm")?,
+            encoder: EncoderWeights::find(weights, "vision.blocks", tower)?,
+            post_norm: norm("vision.post_norm")?,
+            projection: LinearWeights::find_without_bias(
                 weights,
-                "visual_projection",
-                &[projection, width],
+                "vision.projection",
+                &[config.projection_dim, width],
             )?,
-            image_size: config.image_size,
-            patch_size: patch,
+            image_size: *image_size,
+            patch_size: *patch,
         })
     }
 }
 
 /// The vision tower on a device.
 pub struct VisionTower {
+    family: Family,
     class_embedding: Values,
     patch_embedding: Linear,
     position_embedding: Values,
-    pre_layernorm: LayerNorm,
+    pre_norm: LayerNorm,
     encoder: Encoder,
-    post_layernorm: LayerNorm,
-    visual_projection: Linear,
+    post_norm: LayerNorm,
+    projection: Linear,
     image_size: usize,
     patch_size: usize,
     device: Device,
@@ -83,13 +78,14 @@ impl VisionTower {
     /// Loads the weights.
     pub fn load(weights: &VisionWeights, device: &Device, precision: Precision) -> Result<Self> {
         Ok(Self {
+            family: weights.family,
             class_embedding: weights.class_embedding.values()?,
             patch_embedding: Linear::load(&[&weights.patch_embedding], device, precision)?,
             position_embedding: weights.position_embedding.values()?,
-            pre_layernorm: LayerNorm::load(&weights.pre_layernorm, device, Precision::F32)?,
+            pre_norm: LayerNorm::load(&weights.pre_norm, device, Precision::F32)?,
             encoder: Encoder::load(&weights.encoder, device, precision)?,
-            post_layernorm: LayerNorm::load(&weights.post_layernorm, device, Precision::F32)?,
-            visual_projection: Linear::load(&[&weights.visual_projection], device, Precision::F32)?,
+            post_norm: LayerNorm::load(&weights.post_norm, device, Precision::F32)?,
+            projection: Linear::load(&[&weights.projection], device, Precision::F32)?,
             image_size: weights.image_size,
             patch_size: weights.patch_size,
             device: device.clone(),
@@ -124,9 +120,10 @@ impl VisionTower {
         let patches = self.unfold(images)?.to_dtype(self.precision.dtype())?;
         let patches = self.patch_embedding.forward(&patches)?.to_dtype(DType::F32)?;
         let x = self.embed(patches, images.len(), tokens)?;
-        let x = self.pre_layernorm.forward(&x)?;
-        let class = self.encoder.forward(x, tokens, false, &vec![0; images.len()])?;
-        unit_length(&self.visual_projection.forward(&self.post_layernorm.forward(&class)?)?)
+        let x = self.pre_norm.forward(&x)?;
+        let kept = vec![self.family.pooled_patch(); images.len()];
+        let x = self.encoder.forward(x, tokens, self.family.image_mask(), &kept)?;
+        unit_length(&self.projection.forward(&self.post_norm.forward(&x)?)?)
     }
 
     /// The patches of all images as rows, so that embedding them is a product.

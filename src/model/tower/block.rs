@@ -1,11 +1,12 @@
 //! Transformer blocks: one description serves both towers.
 
 use crate::kernels::Heads;
-use crate::model::activation::Activation;
-use crate::model::attention::{Attention, rows_of};
 use crate::model::config::TowerConfig;
-use crate::model::linear::{Linear, LinearWeights};
-use crate::model::norm::{LayerNorm, LayerNormWeights};
+use crate::model::family::Mask;
+use crate::model::layers::activation::Activation;
+use crate::model::layers::attention::{Attention, rows_of};
+use crate::model::layers::linear::{Linear, LinearWeights};
+use crate::model::layers::norm::{LayerNorm, LayerNormWeights};
 use crate::model::precision::Precision;
 use crate::model::weights::Weights;
 use anyhow::Result;
@@ -19,9 +20,9 @@ pub struct EncoderWeights {
 }
 
 impl EncoderWeights {
-    /// `{name}.layers.0` and on.
+    /// `{name}.0` and on.
     pub fn find(weights: &Weights, name: &str, config: &TowerConfig) -> Result<Self> {
-        let block = |i| BlockWeights::find(weights, &format!("{name}.layers.{i}"), config);
+        let block = |i| BlockWeights::find(weights, &format!("{name}.{i}"), config);
         Ok(Self {
             blocks: (0..config.num_hidden_layers).map(block).collect::<Result<_>>()?,
             heads: config.num_attention_heads,
@@ -54,9 +55,10 @@ impl Encoder {
     /// does no more than that token needs.
     ///
     /// *Shape* `x [N·T, E]`, `kept [N]` → `[N, E]`, f32 whatever the precision.
-    pub fn forward(&self, x: Tensor, tokens: usize, causal: bool, kept: &[usize]) -> Result<Tensor> {
+    pub fn forward(&self, x: Tensor, tokens: usize, mask: Mask, kept: &[usize]) -> Result<Tensor> {
         let precision = self.precision;
         let mut x = x.to_dtype(precision.dtype())?;
+        let causal = mask == Mask::Causal;
         let heads = Heads { tokens, width: x.dim(1)?, heads: self.heads, causal };
         for (i, block) in self.blocks.iter().enumerate() {
             let queries = (i + 1 == self.blocks.len()).then_some(kept);
@@ -68,12 +70,12 @@ impl Encoder {
 }
 
 struct BlockWeights {
-    layer_norm1: LayerNormWeights,
-    q_proj: LinearWeights,
-    k_proj: LinearWeights,
-    v_proj: LinearWeights,
-    out_proj: LinearWeights,
-    layer_norm2: LayerNormWeights,
+    norm1: LayerNormWeights,
+    query: LinearWeights,
+    key: LinearWeights,
+    value: LinearWeights,
+    out: LinearWeights,
+    norm2: LayerNormWeights,
     fc1: LinearWeights,
     fc2: LinearWeights,
 }
@@ -89,23 +91,24 @@ impl BlockWeights {
             LayerNormWeights::find(weights, &format!("{name}.{part}"), width, config.layer_norm_eps)
         };
         Ok(Self {
-            layer_norm1: norm("layer_norm1")?,
-            q_proj: linear("self_attn.q_proj", width, width)?,
-            k_proj: linear("self_attn.k_proj", width, width)?,
-            v_proj: linear("self_attn.v_proj", width, width)?,
-            out_proj: linear("self_attn.out_proj", width, width)?,
-            layer_norm2: norm("layer_norm2")?,
-            fc1: linear("mlp.fc1", width, inner)?,
-            fc2: linear("mlp.fc2", inner, width)?,
+            norm1: norm("norm1")?,
+            query: linear("query", width, width)?,
+            key: linear("key", width, width)?,
+            value: linear("value", width, width)?,
+            out: linear("out", width, width)?,
+            norm2: norm("norm2")?,
+            fc1: linear("fc1", width, inner)?,
+            fc2: linear("fc2", inner, width)?,
         })
     }
 }
 
 struct Block {
-    layer_norm1: LayerNorm,
-    qkv_proj: Linear,
-    out_proj: Linear,
-    layer_norm2: LayerNorm,
+    norm1: LayerNorm,
+    /// Queries, keys and values side by side.
+    qkv: Linear,
+    out: Linear,
+    norm2: LayerNorm,
     fc1: Linear,
     fc2: Linear,
 }
@@ -114,10 +117,10 @@ impl Block {
     fn load(weights: &BlockWeights, device: &Device, precision: Precision) -> Result<Self> {
         let linear = |matrices: &[&LinearWeights]| Linear::load(matrices, device, precision);
         Ok(Self {
-            layer_norm1: LayerNorm::load(&weights.layer_norm1, device, precision)?,
-            qkv_proj: linear(&[&weights.q_proj, &weights.k_proj, &weights.v_proj])?,
-            out_proj: linear(&[&weights.out_proj])?,
-            layer_norm2: LayerNorm::load(&weights.layer_norm2, device, precision)?,
+            norm1: LayerNorm::load(&weights.norm1, device, precision)?,
+            qkv: linear(&[&weights.query, &weights.key, &weights.value])?,
+            out: linear(&[&weights.out])?,
+            norm2: LayerNorm::load(&weights.norm2, device, precision)?,
             fc1: linear(&[&weights.fc1])?,
             fc2: linear(&[&weights.fc2])?,
         })
@@ -125,14 +128,14 @@ impl Block {
 
     /// *Shape* `x [N·T, E] → [N·T, E]`, or `[N, E]` where only some tokens ask.
     fn forward(&self, x: Tensor, attention: &Attention, activation: Activation) -> Result<Tensor> {
-        let qkv = self.qkv_proj.forward(&self.layer_norm1.forward(&x)?)?;
+        let qkv = self.qkv.forward(&self.norm1.forward(&x)?)?;
         let mixed = attention.forward(&qkv)?;
         let x = match attention.queries {
             Some(queries) => rows_of(&x, attention.heads.tokens, queries)?,
             None => x,
         };
-        let x = self.out_proj.add_to(x, &mixed)?;
-        let inner = self.fc1.forward_activated(&self.layer_norm2.forward(&x)?, activation)?;
+        let x = self.out.add_to(x, &mixed)?;
+        let inner = self.fc1.forward_activated(&self.norm2.forward(&x)?, activation)?;
         self.fc2.add_to(x, &inner)
     }
 }

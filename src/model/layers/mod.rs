@@ -1,0 +1,8 @@
+//! A step of a tower, on any device: in the CPU's kernels or in candle's operations.
+
+use super::{precision, weights};
+
+pub mod activation;
+pub mod attention;
+pub mod linear;
+pub mod norm;
