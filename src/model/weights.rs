@@ -179,9 +179,13 @@ impl Rows {
 
 fn map(path: &Path) -> Result<Vec<(String, View)>> {
     let file = File::open(path)?;
-    // SAFETY: a file that another process cuts off while it is mapped ends this process with a
-    // bus error; nothing worse, and a cache that is written to beside and renamed never does it.
-    let file = Arc::new(unsafe { Mmap::map(&file)? });
+    #[expect(unsafe_code, reason = "the memory map")]
+    // SAFETY: nobody may change the file while it is mapped. Rust cannot see to that: a file that is
+    // written to in place would change numbers behind a `&[f32]`, which is undefined, and one that
+    // is cut off ends the process with a bus error. The hub's files are never written to, but
+    // renamed into place when they are complete, and so are those that other tools save with care.
+    let map = unsafe { Mmap::map(&file)? };
+    let file = Arc::new(map);
     let (header, metadata) = SafeTensors::read_metadata(&file).context("not a whole safetensors file")?;
     let data = header + size_of::<u64>();
     metadata
