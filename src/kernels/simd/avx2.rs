@@ -27,8 +27,8 @@ impl Avx2 {
 impl Simd for Avx2 {
     type F32 = __m256;
     const LANES: usize = 8;
-    const TILE_ROWS: usize = 4;
-    const TILE_VECTORS: usize = 3;
+    const TILE_ROWS: usize = 6;
+    const TILE_VECTORS: usize = 2;
 
     #[inline(always)]
     fn splat(self, x: f32) -> __m256 {
