@@ -3,7 +3,7 @@
 use super::instructions::FloatSet;
 use super::output::Region;
 use super::simd::{Kernel, MAX_LANES, Simd, dispatch_on};
-use super::tile::{Ahead, Factors, Tile, product, transpose};
+use super::tile::{Ahead, Factors, MAX_TILE_COLUMNS, Tile, product, transpose};
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
 
@@ -87,67 +87,127 @@ struct HeadWithScratch<'a, 's> {
 /// Memory that a thread uses for one head after another.
 #[derive(Default)]
 struct Scratch {
-    /// The keys, one token a column.
+    /// The keys in groups of tokens: for each element one value of every token.
     keys: Vec<f32>,
-    /// Scores, then their exponentials, one asking token a row.
+    /// The values in groups of elements: for each token every element of the group.
+    values: Vec<f32>,
+    /// Scores, then their exponentials, of a few asking tokens, one a row: not of all, or they would
+    /// not stay in the cache.
     scores: Vec<f32>,
     /// What each row of them adds up to.
     totals: Vec<f32>,
-    /// The values, one token a row.
-    values: Vec<f32>,
 }
 
-/// Vectors of scores or values taken at a time.
+/// Vectors of scores or values taken at a time, a group.
 const VECTORS: usize = 2;
+/// Scores that are held at a time, 128 KiB: with the keys and values of 577 tokens they stay in the
+/// second-level cache.
+const SCORES: usize = 32 * 1024;
+/// Register tiles of asking tokens whose scores are held at a time where tokens see only those before
+/// them: the fewer, the less is multiplied in vain.
+const CAUSAL_TILES: usize = 3;
 
 impl Kernel for HeadWithScratch<'_, '_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Head { qkv, head, heads, first_query, mut y } = self.head;
+        let Self { head: Head { qkv, head, heads, first_query, mut y }, scratch } = self;
         let Heads { tokens, width, heads: count, causal } = heads;
         let (head_width, stride, asking) = (width / count, 3 * width, y.rows());
         let group = VECTORS * S::LANES;
-        // Rounded up, so that every vector is whole.
+        let part = |i: usize| &qkv[i * width + head * head_width..];
+        scratch.fill(simd, part(1), part(2), heads);
+        let Scratch { keys, values, scores, totals } = scratch;
         let scores_width = tokens.next_multiple_of(group);
-        let values_width = head_width.next_multiple_of(group);
-        let (query, key, value) =
-            (head * head_width, width + head * head_width, 2 * width + head * head_width);
+        let most_tiles = if causal { CAUSAL_TILES } else { (SCORES / scores_width / S::TILE_ROWS).max(1) };
+        let most = asking.min(most_tiles * S::TILE_ROWS);
+        scores.resize(most * scores_width, 0.0);
+        totals.resize(most, 0.0);
+        let blocks = asking.div_ceil(most);
+        let mut tile = Tile::new();
+        for block in 0..blocks {
+            let first = asking * block / blocks;
+            let rows = asking * (block + 1) / blocks - first;
+            // Tokens that one of these rows sees, and those that a row does.
+            let seen = if causal { first_query + first + rows } else { tokens };
+            let seen_by = |row: usize| if causal { first_query + first + row + 1 } else { tokens };
+            let tiles = rows.div_ceil(S::TILE_ROWS);
+            let bounds = |tile: usize| rows * tile / tiles..rows * (tile + 1) / tiles;
 
+            let q = &part(0)[(first_query + first) * stride..];
+            for (n, w) in keys.chunks_exact(head_width * group).take(seen.div_ceil(group)).enumerate() {
+                for rows in (0..tiles).map(bounds) {
+                    let x = &q[rows.start * stride..];
+                    let factors = Factors {
+                        x,
+                        x_stride: stride,
+                        w,
+                        w_stride: group,
+                        length: head_width,
+                        ahead: Ahead::NOTHING,
+                    };
+                    let to = &mut scores[rows.start * scores_width + n * group..];
+                    product::<S, VECTORS>(simd, rows.len(), &factors, to, scores_width);
+                }
+            }
+            let scale = 1.0 / (head_width as f32).sqrt();
+            let lines = scores.chunks_exact_mut(scores_width).zip(totals.iter_mut()).take(rows);
+            for (row, (scores, total)) in lines.enumerate() {
+                *total = exponentials(simd, &mut scores[..seen.next_multiple_of(group)], seen_by(row), scale);
+            }
+            for (n, w) in values.chunks_exact(tokens * group).enumerate() {
+                let columns = (head_width - n * group).min(group);
+                for rows in (0..tiles).map(bounds) {
+                    let x = &scores[rows.start * scores_width..];
+                    let factors = Factors {
+                        x,
+                        x_stride: scores_width,
+                        w,
+                        w_stride: group,
+                        length: seen,
+                        ahead: Ahead::NOTHING,
+                    };
+                    product::<S, VECTORS>(simd, rows.len(), &factors, &mut tile.0, MAX_TILE_COLUMNS);
+                    for (m, row) in rows.enumerate() {
+                        let factor = simd.splat(1.0 / totals[row]);
+                        let y = &mut y.row(first + row)[n * group..][..columns];
+                        for (y, sums) in y.chunks_mut(S::LANES).zip(tile.row(m).chunks_exact(S::LANES)) {
+                            simd.write_some(y, simd.mul(simd.load(sums), factor));
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Scratch {
+    /// Puts the keys and values of a head in groups; those of its first token begin the slices.
+    #[inline(always)]
+    fn fill<S: Simd>(&mut self, simd: S, keys: &[f32], values: &[f32], heads: Heads) {
+        let Heads { tokens, width, heads, .. } = heads;
+        let (head_width, stride) = (width / heads, 3 * width);
+        let group = VECTORS * S::LANES;
         // What the last head left is overwritten, or in columns that nothing reads.
-        let Scratch { keys, scores, totals, values } = self.scratch;
-        keys.resize(head_width * scores_width, 0.0);
-        scores.resize(asking * scores_width, 0.0);
-        totals.resize(asking, 0.0);
-        values.resize(tokens * values_width, 0.0);
-        transpose_keys(simd, &qkv[key..], heads, keys, scores_width);
-        let q = &qkv[first_query * stride + query..];
-        let operands =
-            Operands { x: q, x_stride: stride, w: keys, w_stride: scores_width, length: head_width };
-        operands.multiply(simd, asking, scores_width, |row, column, sums| {
-            scores[row * scores_width + column..][..group].copy_from_slice(sums);
-        });
-        let scale = 1.0 / (head_width as f32).sqrt();
-        let rows = scores.chunks_exact_mut(scores_width).zip(totals.iter_mut());
-        for (asking, (row, total)) in rows.enumerate() {
-            let seen = if causal { first_query + asking + 1 } else { tokens };
-            *total = exponentials(simd, row, seen, scale);
+        self.keys.resize(tokens.div_ceil(group) * head_width * group, 0.0);
+        for (n, to) in self.keys.chunks_exact_mut(head_width * group).enumerate() {
+            for v in 0..VECTORS {
+                let first = n * group + v * S::LANES;
+                // Columns beyond the last token repeat it; nothing reads them.
+                let rows: [&[f32]; MAX_LANES] = std::array::from_fn(|lane| {
+                    &keys[(first + lane % S::LANES).min(tokens - 1) * stride..][..head_width]
+                });
+                transpose(simd, &rows, head_width, &mut to[v * S::LANES..], group);
+            }
         }
-
-        for (token, to) in values.chunks_exact_mut(values_width).enumerate() {
-            to[..head_width].copy_from_slice(&qkv[token * stride + value..][..head_width]);
+        self.values.resize(head_width.div_ceil(group) * tokens * group, 0.0);
+        for (n, to) in self.values.chunks_exact_mut(tokens * group).enumerate() {
+            let columns = (head_width - n * group).min(group);
+            for (token, to) in to.chunks_exact_mut(group).enumerate() {
+                to[..columns].copy_from_slice(&values[token * stride + n * group..][..columns]);
+            }
         }
-        let operands =
-            Operands { x: scores, x_stride: scores_width, w: values, w_stride: values_width, length: tokens };
-        operands.multiply(simd, asking, values_width, |row, column, sums| {
-            let columns = (head_width - column).min(group);
-            let factor = 1.0 / totals[row];
-            let y = &mut y.row(row)[column..][..columns];
-            y.iter_mut().zip(sums).for_each(|(y, sum)| {
-                y.write(*sum * factor);
-            });
-        });
     }
 }
 
@@ -163,66 +223,20 @@ fn exponentials<S: Simd>(simd: S, scores: &mut [f32], seen: usize, scale: f32) -
         largest = simd.max(largest, simd.load(x));
     }
     let (factor, offset) = (simd.splat(scale), simd.splat(-scale * simd.largest(largest)));
-    for x in scores.chunks_exact_mut(S::LANES) {
-        simd.store(x, simd.exp(simd.mul_add(simd.load(x), factor, offset)));
-    }
-    scores[seen..].fill(0.0);
+    let (whole, rest) = scores.split_at_mut(seen - seen % S::LANES);
     let mut sum = simd.splat(0.0);
-    for x in scores.chunks_exact(S::LANES) {
-        sum = simd.add(sum, simd.load(x));
+    for x in whole.chunks_exact_mut(S::LANES) {
+        let power = simd.exp(simd.mul_add(simd.load(x), factor, offset));
+        sum = simd.add(sum, power);
+        simd.store(x, power);
+    }
+    if !rest.is_empty() {
+        simd.store(rest, simd.exp(simd.mul_add(simd.load(rest), factor, offset)));
+        // The exponential of −∞ is a little more than 0 here.
+        rest[seen % S::LANES..].fill(0.0);
+        sum = simd.add(sum, simd.load(rest));
     }
     simd.sum(sum)
-}
-
-/// Turns the keys of a head, its first key at the beginning of `keys`, into one token a column.
-#[inline(always)]
-fn transpose_keys<S: Simd>(simd: S, keys: &[f32], heads: Heads, to: &mut [f32], to_width: usize) {
-    let Heads { tokens, width, heads, .. } = heads;
-    let head_width = width / heads;
-    for first in (0..tokens).step_by(S::LANES) {
-        // Columns beyond the last token repeat it; nothing reads them.
-        let rows: [&[f32]; MAX_LANES] = std::array::from_fn(|n| {
-            &keys[(first + n % S::LANES).min(tokens - 1) * 3 * width..][..head_width]
-        });
-        transpose(simd, &rows, head_width, &mut to[first..], to_width);
-    }
-}
-
-/// A product of small matrices, the second with one summed element a row.
-struct Operands<'a> {
-    x: &'a [f32],
-    x_stride: usize,
-    w: &'a [f32],
-    w_stride: usize,
-    length: usize,
-}
-
-impl Operands<'_> {
-    /// Calls `keep` with each row, the first of some columns, and their sums.
-    #[inline(always)]
-    fn multiply<S: Simd>(
-        &self,
-        simd: S,
-        rows: usize,
-        columns: usize,
-        mut keep: impl FnMut(usize, usize, &[f32]),
-    ) {
-        let Self { x, x_stride, w, w_stride, length } = *self;
-        let group = VECTORS * S::LANES;
-        let mut tile = Tile::new();
-        for column in (0..columns).step_by(group) {
-            for first in (0..rows).step_by(S::TILE_ROWS) {
-                let rows = (rows - first).min(S::TILE_ROWS);
-                let x = &x[first * x_stride..];
-                let w = &w[column..];
-                let factors = Factors { x, x_stride, w, w_stride, length, ahead: Ahead::NOTHING };
-                product::<S, VECTORS>(simd, rows, &factors, &mut tile);
-                for m in 0..rows {
-                    keep(first + m, column, &tile.row(m)[..group]);
-                }
-            }
-        }
-    }
 }
 
 #[cfg(test)]

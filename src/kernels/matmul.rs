@@ -238,7 +238,7 @@ impl Block<'_> {
                 length: part.length,
                 ahead: self.ahead(part, V * S::LANES, tile, tiles),
             };
-            product::<S, V>(simd, rows, &factors, sums);
+            product::<S, V>(simd, rows, &factors, &mut sums.0, MAX_TILE_COLUMNS);
             self.keep(simd, first, rows, part, sums);
         }
     }

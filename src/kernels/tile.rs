@@ -9,9 +9,9 @@ pub(super) const MAX_TILE_COLUMNS: usize = 3 * MAX_LANES;
 /// Elements in a line of the cache.
 const LINE: usize = 16;
 
-/// The sums of a register tile, one row after the other.
+/// Memory for the sums of a register tile, one row after the other.
 #[repr(align(64))]
-pub(super) struct Tile([f32; MAX_TILE_ROWS * MAX_TILE_COLUMNS]);
+pub(super) struct Tile(pub(super) [f32; MAX_TILE_ROWS * MAX_TILE_COLUMNS]);
 
 impl Tile {
     pub(super) fn new() -> Self {
@@ -60,35 +60,46 @@ pub(super) struct Factors<'a> {
     pub(super) ahead: Ahead,
 }
 
-/// The products of `rows` rows, at most [`Simd::TILE_ROWS`], with `V` vectors.
+/// The products of `rows` rows, at most [`Simd::TILE_ROWS`], with `V` vectors, to rows `to_stride` apart.
 ///
 /// # Panics
 ///
 /// If there are more rows than that, or fewer factors.
 #[inline(always)]
-pub(super) fn product<S: Simd, const V: usize>(simd: S, rows: usize, factors: &Factors, to: &mut Tile) {
+pub(super) fn product<S: Simd, const V: usize>(
+    simd: S,
+    rows: usize,
+    factors: &Factors,
+    to: &mut [f32],
+    to_stride: usize,
+) {
     match rows {
-        1 => product_of::<S, V, 1>(simd, factors, to),
-        2 => product_of::<S, V, 2>(simd, factors, to),
-        3 => product_of::<S, V, 3>(simd, factors, to),
-        4 => product_of::<S, V, 4>(simd, factors, to),
-        5 => product_of::<S, V, 5>(simd, factors, to),
-        6 => product_of::<S, V, 6>(simd, factors, to),
-        7 => product_of::<S, V, 7>(simd, factors, to),
-        8 => product_of::<S, V, 8>(simd, factors, to),
+        1 => product_of::<S, V, 1>(simd, factors, to, to_stride),
+        2 => product_of::<S, V, 2>(simd, factors, to, to_stride),
+        3 => product_of::<S, V, 3>(simd, factors, to, to_stride),
+        4 => product_of::<S, V, 4>(simd, factors, to, to_stride),
+        5 => product_of::<S, V, 5>(simd, factors, to, to_stride),
+        6 => product_of::<S, V, 6>(simd, factors, to, to_stride),
+        7 => product_of::<S, V, 7>(simd, factors, to, to_stride),
+        8 => product_of::<S, V, 8>(simd, factors, to, to_stride),
         _ => unreachable!("a tile has at most {MAX_TILE_ROWS} rows"),
     }
 }
 
 #[inline(always)]
-fn product_of<S: Simd, const V: usize, const M: usize>(simd: S, factors: &Factors, to: &mut Tile) {
+fn product_of<S: Simd, const V: usize, const M: usize>(
+    simd: S,
+    factors: &Factors,
+    to: &mut [f32],
+    to_stride: usize,
+) {
     if M > S::TILE_ROWS {
         unreachable!("a tile has at most {} rows", S::TILE_ROWS);
     }
     let Factors { x, x_stride, w, w_stride, length, ahead } = *factors;
     assert!(length > 0 && (M - 1) * x_stride + length <= x.len());
     assert!((length - 1) * w_stride + V * S::LANES <= w.len());
-    const { assert!(V * S::LANES <= MAX_TILE_COLUMNS && M <= MAX_TILE_ROWS) };
+    assert!((M - 1) * to_stride + V * S::LANES <= to.len());
     let (x, w) = (x.as_ptr(), w.as_ptr());
     let mut sums = [[simd.splat(0.0); V]; M];
     for line in (0..length).step_by(LINE) {
@@ -111,7 +122,8 @@ fn product_of<S: Simd, const V: usize, const M: usize>(simd: S, factors: &Factor
     // Through memory: sums that a loop of any length may index would not stay in registers.
     for m in 0..M {
         for v in 0..V {
-            simd.store(&mut to.0[m * MAX_TILE_COLUMNS + v * S::LANES..], sums[m][v]);
+            // SAFETY: within `to`, by the assertions above.
+            unsafe { simd.store_ptr(to.as_mut_ptr().add(m * to_stride + v * S::LANES), sums[m][v]) };
         }
     }
 }
