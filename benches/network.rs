@@ -2,10 +2,12 @@
 //! changes. `compare.py` says how the whole stands against others.
 
 use clipclass::kernels::{
-    Activation, Heads, Int8Matrix, Target, Weight, attention, layer_norm, matmul, matmul_int8,
+    Activation, Heads, Int8Matrix, Weight, attention, layer_norm, matmul, matmul_add, matmul_int8,
+    matmul_int8_add,
 };
 use clipclass::score::{Classifier, Judgement, Scoring};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use std::mem::MaybeUninit;
 
 /// Tokens of an image.
 const TOKENS: usize = 50;
@@ -16,8 +18,10 @@ const LINEAR: [(&str, usize, usize); 4] =
     [("qkv", WIDTH, 3 * WIDTH), ("out", WIDTH, WIDTH), ("fc1", WIDTH, 4 * WIDTH), ("fc2", 4 * WIDTH, WIDTH)];
 const BATCHES: [usize; 2] = [1, 8];
 
-/// A linear layer by its position: from `x`, to `y`.
-type LinearFn<'a> = dyn Fn(usize, &[f32], &mut [f32], Target) + 'a;
+/// Memory for `len` results, which every iteration writes again.
+fn memory(len: usize) -> Vec<MaybeUninit<f32>> {
+    vec![MaybeUninit::new(0.0); len]
+}
 
 fn linear(c: &mut Criterion) {
     for (name, inputs, outputs) in LINEAR {
@@ -27,13 +31,17 @@ fn linear(c: &mut Criterion) {
         let int8 = Int8Matrix::quantize(&[weight]).expect("few inputs");
         for batch in BATCHES {
             let x = random(batch * TOKENS * inputs);
-            let mut y = vec![0.0; batch * TOKENS * outputs];
+            let mut y = memory(batch * TOKENS * outputs);
             group.throughput(Throughput::Elements((batch * TOKENS * inputs * outputs) as u64));
             group.bench_function(BenchmarkId::new("f32", batch), |b| {
-                b.iter(|| matmul(&x, &[weight], &mut y, Target::Overwrite));
+                b.iter(|| {
+                    matmul(&x, &[weight], None, &mut y);
+                });
             });
             group.bench_function(BenchmarkId::new("int8", batch), |b| {
-                b.iter(|| matmul_int8(&x, &int8, &mut y, Target::Overwrite));
+                b.iter(|| {
+                    matmul_int8(&x, &int8, None, &mut y);
+                });
             });
         }
     }
@@ -50,12 +58,18 @@ fn between(c: &mut Criterion) {
     let (weight, bias) = (random(WIDTH), random(WIDTH));
     for batch in BATCHES {
         let rows = batch * TOKENS;
-        let (qkv, mut y) = (random(rows * 3 * WIDTH), vec![0.0; rows * WIDTH]);
+        let (qkv, mut y) = (random(rows * 3 * WIDTH), memory(rows * WIDTH));
         let heads = Heads { tokens: TOKENS, width: WIDTH, heads: 12, causal: false };
-        c.bench_function(&format!("attention/{batch}"), |b| b.iter(|| attention(&qkv, heads, None, &mut y)));
+        c.bench_function(&format!("attention/{batch}"), |b| {
+            b.iter(|| {
+                attention(&qkv, heads, None, &mut y);
+            });
+        });
         let x = random(rows * WIDTH);
         c.bench_function(&format!("layer norm/{batch}"), |b| {
-            b.iter(|| layer_norm(&x, &weight, &bias, 1e-5, &mut y));
+            b.iter(|| {
+                layer_norm(&x, &weight, &bias, 1e-5, &mut y);
+            });
         });
     }
 }
@@ -71,22 +85,30 @@ fn block(c: &mut Criterion) {
         let rows = batch * TOKENS;
         let heads = Heads { tokens: TOKENS, width: WIDTH, heads: 12, causal: false };
         let mut x = random(rows * WIDTH);
-        let [mut normal, mut mixed] = [(); 2].map(|()| vec![0.0; rows * WIDTH]);
-        let (mut qkv, mut inner) = (vec![0.0; rows * 3 * WIDTH], vec![0.0; rows * 4 * WIDTH]);
-        let mut run = |linear: &LinearFn<'_>| {
-            layer_norm(&x, &weight, &bias, 1e-5, &mut normal);
-            linear(0, &normal, &mut qkv, Target::Overwrite);
-            attention(&qkv, heads, None, &mut mixed);
-            linear(1, &mixed, &mut x, Target::Overwrite);
-            layer_norm(&x, &weight, &bias, 1e-5, &mut normal);
-            linear(2, &normal, &mut inner, Target::Activate(Activation::QuickGelu));
-            linear(3, &inner, &mut x, Target::Overwrite);
-        };
+        let [mut normal, mut mixed] = [(); 2].map(|()| memory(rows * WIDTH));
+        let (mut qkv, mut inner) = (memory(rows * 3 * WIDTH), memory(rows * 4 * WIDTH));
+        let gelu = Some(Activation::QuickGelu);
         c.bench_function(&format!("block f32/{batch}"), |b| {
-            b.iter(|| run(&|i, x, y, target| matmul(x, &weights[i..=i], y, target)));
+            b.iter(|| {
+                let normed = layer_norm(&x, &weight, &bias, 1e-5, &mut normal);
+                let qkv = matmul(normed, &weights[..1], None, &mut qkv);
+                let mixed = attention(qkv, heads, None, &mut mixed);
+                matmul_add(mixed, &weights[1..2], &mut x);
+                let normed = layer_norm(&x, &weight, &bias, 1e-5, &mut normal);
+                let inner = matmul(normed, &weights[2..3], gelu, &mut inner);
+                matmul_add(inner, &weights[3..], &mut x);
+            });
         });
         c.bench_function(&format!("block int8/{batch}"), |b| {
-            b.iter(|| run(&|i, x, y, target| matmul_int8(x, &int8[i], y, target)));
+            b.iter(|| {
+                let normed = layer_norm(&x, &weight, &bias, 1e-5, &mut normal);
+                let qkv = matmul_int8(normed, &int8[0], None, &mut qkv);
+                let mixed = attention(qkv, heads, None, &mut mixed);
+                matmul_int8_add(mixed, &int8[1], &mut x);
+                let normed = layer_norm(&x, &weight, &bias, 1e-5, &mut normal);
+                let inner = matmul_int8(normed, &int8[2], gelu, &mut inner);
+                matmul_int8_add(inner, &int8[3], &mut x);
+            });
         });
     }
 }

@@ -1,8 +1,11 @@
 //! Scaled dot-product attention over fused queries, keys and values.
 
-use super::matmul::{Ahead, Factors, Tile, product};
-use super::simd::{Isa, Kernel, Simd, dispatch};
+use super::instructions::FloatSet;
+use super::output::Region;
+use super::simd::{Kernel, MAX_LANES, Simd, dispatch_on};
+use super::tile::{Ahead, Factors, MAX_TILE_COLUMNS, Tile, product, transpose};
 use rayon::prelude::*;
+use std::mem::MaybeUninit;
 
 /// How fused rows `[query, key, value]` divide into sequences and heads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,11 +25,26 @@ pub struct Heads {
 /// With `queries`, one token position for each sequence, only those tokens ask.
 ///
 /// *Shape* `qkv [N·T, 3·E]`, `y [N·T, E]`, or `[N, E]` with `queries`.
-pub fn attention(qkv: &[f32], heads: Heads, queries: Option<&[usize]>, y: &mut [f32]) {
-    attention_on(Isa::of_this_machine(), qkv, heads, queries, y);
+///
+/// # Panics
+///
+/// If the shapes do not fit, or a position is not within its sequence.
+pub fn attention<'y>(
+    qkv: &[f32],
+    heads: Heads,
+    queries: Option<&[usize]>,
+    y: &'y mut [MaybeUninit<f32>],
+) -> &'y mut [f32] {
+    attention_on(FloatSet::in_use(), qkv, heads, queries, y)
 }
 
-fn attention_on(isa: Isa, qkv: &[f32], heads: Heads, queries: Option<&[usize]>, y: &mut [f32]) {
+fn attention_on<'y>(
+    set: FloatSet,
+    qkv: &[f32],
+    heads: Heads,
+    queries: Option<&[usize]>,
+    y: &'y mut [MaybeUninit<f32>],
+) -> &'y mut [f32] {
     let Heads { tokens, width, heads: count, .. } = heads;
     let sequences = qkv.len() / (3 * width * tokens);
     let asking = if queries.is_some() { 1 } else { tokens };
@@ -34,28 +52,22 @@ fn attention_on(isa: Isa, qkv: &[f32], heads: Heads, queries: Option<&[usize]>, 
     assert!(y.len() == sequences * asking * width);
     assert!(queries.is_none_or(|q| q.len() == sequences && q.iter().all(|&t| t < tokens)));
 
-    let y = Output(y.as_mut_ptr());
-    (0..sequences * count).into_par_iter().for_each_init(Scratch::default, |scratch, task| {
-        let (sequence, head) = (task / count, task % count);
-        let y = &y;
-        let head = Head {
-            qkv: &qkv[sequence * tokens * 3 * width..][..tokens * 3 * width],
-            first_query: queries.map_or(0, |queries| queries[sequence]),
-            asking,
-            // SAFETY: within `y`.
-            y: unsafe { y.0.add(sequence * asking * width + head * (width / count)) },
-            head,
-            heads,
-            scratch,
-        };
-        dispatch(isa, head);
+    let mut tasks = Vec::with_capacity(sequences * count);
+    let mut region = Region::of(y, width);
+    for sequence in 0..sequences {
+        let mut row = region.take_rows(asking);
+        for head in 0..count {
+            let qkv = &qkv[sequence * tokens * 3 * width..][..tokens * 3 * width];
+            let first_query = queries.map_or(0, |queries| queries[sequence]);
+            tasks.push(Head { qkv, head, heads, first_query, y: row.take_columns(width / count) });
+        }
+    }
+    tasks.into_par_iter().for_each_init(Scratch::default, |scratch, head| {
+        dispatch_on(set, HeadWithScratch { head, scratch });
     });
+    // SAFETY: every head writes all of its columns, and those are all columns of `y`.
+    unsafe { y.assume_init_mut() }
 }
-
-struct Output(*mut f32);
-
-// SAFETY: every head writes to columns of its own.
-unsafe impl Sync for Output {}
 
 /// One head of one sequence.
 struct Head<'a> {
@@ -63,167 +75,173 @@ struct Head<'a> {
     head: usize,
     heads: Heads,
     first_query: usize,
-    asking: usize,
-    y: *mut f32,
-    scratch: &'a mut Scratch,
+    /// A row for each token that asks.
+    y: Region<'a>,
+}
+
+struct HeadWithScratch<'a, 's> {
+    head: Head<'a>,
+    scratch: &'s mut Scratch,
 }
 
 /// Memory that a thread uses for one head after another.
 #[derive(Default)]
 struct Scratch {
-    /// The keys, one token a column.
+    /// The keys in groups of tokens: for each element one value of every token.
     keys: Vec<f32>,
-    /// Scores, then their exponentials, one asking token a row.
+    /// The values in groups of elements: for each token every element of the group.
+    values: Vec<f32>,
+    /// Scores, then their exponentials, of a few asking tokens, one a row: not of all, or they would
+    /// not stay in the cache.
     scores: Vec<f32>,
     /// What each row of them adds up to.
     totals: Vec<f32>,
-    /// The values, one token a row.
-    values: Vec<f32>,
 }
 
-/// Vectors of scores or values taken at a time.
+/// Vectors of scores or values taken at a time, a group.
 const VECTORS: usize = 2;
+/// Scores that are held at a time, 128 KiB: with the keys and values of 577 tokens they stay in the
+/// second-level cache.
+const SCORES: usize = 32 * 1024;
+/// Register tiles of asking tokens whose scores are held at a time where tokens see only those before
+/// them: the fewer, the less is multiplied in vain.
+const CAUSAL_TILES: usize = 3;
 
-impl Kernel for Head<'_> {
+impl Kernel for HeadWithScratch<'_, '_> {
+    type Output = ();
+
     #[inline(always)]
-    unsafe fn run<S: Simd>(self) {
-        let Heads { tokens, width, heads, causal } = self.heads;
-        let (head_width, stride) = (width / heads, 3 * width);
+    fn run<S: Simd>(self, simd: S) {
+        let Self { head: Head { qkv, head, heads, first_query, mut y }, scratch } = self;
+        let Heads { tokens, width, heads: count, causal } = heads;
+        let (head_width, stride, asking) = (width / count, 3 * width, y.rows());
         let group = VECTORS * S::LANES;
-        // Rounded up, so that every vector is whole.
+        let part = |i: usize| &qkv[i * width + head * head_width..];
+        scratch.fill(simd, part(1), part(2), heads);
+        let Scratch { keys, values, scores, totals } = scratch;
         let scores_width = tokens.next_multiple_of(group);
-        let values_width = head_width.next_multiple_of(group);
-        let (query, key, value) =
-            (self.head * head_width, width + self.head * head_width, 2 * width + self.head * head_width);
-
-        // What the last head left is overwritten, or in columns that nothing reads.
-        let Scratch { keys, scores, totals, values } = self.scratch;
-        keys.resize(head_width * scores_width, 0.0);
-        scores.resize(self.asking * scores_width, 0.0);
-        totals.resize(self.asking, 0.0);
-        values.resize(tokens * values_width, 0.0);
-        unsafe { transpose_keys::<S>(&self.qkv[key..], self.heads, keys, scores_width) };
-        let q = &self.qkv[self.first_query * stride + query..];
-        let operands =
-            Operands { x: q, x_stride: stride, w: keys, w_stride: scores_width, length: head_width };
-        unsafe {
-            operands.multiply::<S>(self.asking, scores_width, |row, column, sums| {
-                scores[row * scores_width + column..][..group].copy_from_slice(sums);
-            });
-        }
-        let scale = 1.0 / (head_width as f32).sqrt();
-        let rows = scores.chunks_exact_mut(scores_width).zip(totals.iter_mut());
-        for (asking, (row, total)) in rows.enumerate() {
-            let seen = if causal { self.first_query + asking + 1 } else { tokens };
-            *total = unsafe { exponentials::<S>(row, seen, scale) };
-        }
-
-        for (token, to) in values.chunks_exact_mut(values_width).enumerate() {
-            to[..head_width].copy_from_slice(&self.qkv[token * stride + value..][..head_width]);
-        }
-        let operands =
-            Operands { x: scores, x_stride: scores_width, w: values, w_stride: values_width, length: tokens };
-        unsafe {
-            operands.multiply::<S>(self.asking, values_width, |row, column, sums| {
-                let columns = (head_width - column).min(group);
-                // SAFETY: this head's own columns of `y`.
-                let y = std::slice::from_raw_parts_mut(self.y.add(row * width + column), columns);
-                let factor = 1.0 / totals[row];
-                y.iter_mut().zip(sums).for_each(|(y, sum)| *y = sum * factor);
-            });
-        }
-    }
-}
-
-/// Turns the first `seen` scores into `e^(scale · (score − largest))` and the others into 0, and returns
-/// the sum: a softmax but for the division, which can wait.
-#[inline(always)]
-unsafe fn exponentials<S: Simd>(scores: &mut [f32], seen: usize, scale: f32) -> f32 {
-    scores[seen..].fill(f32::NEG_INFINITY);
-    unsafe {
-        let lanes = |i: usize| scores.as_ptr().add(i);
-        let mut largest = S::load(lanes(0));
-        for i in (S::LANES..scores.len()).step_by(S::LANES) {
-            largest = S::max(largest, S::load(lanes(i)));
-        }
-        let (factor, offset) = (S::splat(scale), S::splat(-scale * S::largest(largest)));
-        let mut sum = S::splat(0.0);
-        for i in (0..seen).step_by(S::LANES) {
-            let power = S::exp(S::mul_add(S::load(scores.as_ptr().add(i)), factor, offset));
-            S::store(scores.as_mut_ptr().add(i), power);
-        }
-        scores[seen..].fill(0.0);
-        for i in (0..seen).step_by(S::LANES) {
-            sum = S::add(sum, S::load(scores.as_ptr().add(i)));
-        }
-        S::sum(sum)
-    }
-}
-
-/// Turns the keys of a head, its first key at the beginning of `keys`, into one token a column.
-#[inline(always)]
-unsafe fn transpose_keys<S: Simd>(keys: &[f32], heads: Heads, to: &mut [f32], to_width: usize) {
-    let Heads { tokens, width, heads, .. } = heads;
-    let head_width = width / heads;
-    let whole = head_width - head_width % 4;
-    for first in (0..tokens).step_by(S::LANES) {
-        // Columns beyond the last token repeat it; nothing reads them.
-        let rows: [*const f32; 16] =
-            std::array::from_fn(|n| keys[(first + n).min(tokens - 1) * 3 * width..].as_ptr());
-        for k in (0..whole).step_by(4) {
-            unsafe { S::transpose4(&rows, k, to.as_mut_ptr().add(k * to_width + first), to_width) };
-        }
-        for k in whole..head_width {
-            for (n, row) in rows.iter().take(S::LANES).enumerate() {
-                to[k * to_width + first + n] = unsafe { *row.add(k) };
-            }
-        }
-    }
-}
-
-/// A product of small matrices, the second with one summed element a row.
-struct Operands<'a> {
-    x: &'a [f32],
-    x_stride: usize,
-    w: &'a [f32],
-    w_stride: usize,
-    length: usize,
-}
-
-impl Operands<'_> {
-    /// Calls `keep` with each row, the first of some columns, and their sums.
-    #[inline(always)]
-    unsafe fn multiply<S: Simd>(
-        &self,
-        rows: usize,
-        columns: usize,
-        mut keep: impl FnMut(usize, usize, &[f32]),
-    ) {
-        let Self { x, x_stride, w, w_stride, length } = *self;
-        let group = VECTORS * S::LANES;
+        let most_tiles = if causal { CAUSAL_TILES } else { (SCORES / scores_width / S::TILE_ROWS).max(1) };
+        let most = asking.min(most_tiles * S::TILE_ROWS);
+        scores.resize(most * scores_width, 0.0);
+        totals.resize(most, 0.0);
+        let blocks = asking.div_ceil(most);
         let mut tile = Tile::new();
-        for column in (0..columns).step_by(group) {
-            for first in (0..rows).step_by(S::TILE_ROWS) {
-                let rows = (rows - first).min(S::TILE_ROWS);
-                let factors = Factors {
-                    x: x[first * x_stride..].as_ptr(),
-                    x_stride,
-                    w: w[column..].as_ptr(),
-                    w_stride,
-                    length,
-                    ahead: Ahead::nothing(),
-                };
-                unsafe { product::<S, VECTORS>(rows, &factors, &mut tile) };
-                for m in 0..rows {
-                    keep(first + m, column, &tile.row(m)[..group]);
+        for block in 0..blocks {
+            let first = asking * block / blocks;
+            let rows = asking * (block + 1) / blocks - first;
+            // Tokens that one of these rows sees, and those that a row does.
+            let seen = if causal { first_query + first + rows } else { tokens };
+            let seen_by = |row: usize| if causal { first_query + first + row + 1 } else { tokens };
+            let tiles = rows.div_ceil(S::TILE_ROWS);
+            let bounds = |tile: usize| rows * tile / tiles..rows * (tile + 1) / tiles;
+
+            let q = &part(0)[(first_query + first) * stride..];
+            for (n, w) in keys.chunks_exact(head_width * group).take(seen.div_ceil(group)).enumerate() {
+                for rows in (0..tiles).map(bounds) {
+                    let x = &q[rows.start * stride..];
+                    let factors = Factors {
+                        x,
+                        x_stride: stride,
+                        w,
+                        w_stride: group,
+                        length: head_width,
+                        ahead: Ahead::NOTHING,
+                    };
+                    let to = &mut scores[rows.start * scores_width + n * group..];
+                    product::<S, VECTORS>(simd, rows.len(), &factors, to, scores_width);
+                }
+            }
+            let scale = 1.0 / (head_width as f32).sqrt();
+            let lines = scores.chunks_exact_mut(scores_width).zip(totals.iter_mut()).take(rows);
+            for (row, (scores, total)) in lines.enumerate() {
+                *total = exponentials(simd, &mut scores[..seen.next_multiple_of(group)], seen_by(row), scale);
+            }
+            for (n, w) in values.chunks_exact(tokens * group).enumerate() {
+                let columns = (head_width - n * group).min(group);
+                for rows in (0..tiles).map(bounds) {
+                    let x = &scores[rows.start * scores_width..];
+                    let factors = Factors {
+                        x,
+                        x_stride: scores_width,
+                        w,
+                        w_stride: group,
+                        length: seen,
+                        ahead: Ahead::NOTHING,
+                    };
+                    product::<S, VECTORS>(simd, rows.len(), &factors, &mut tile.0, MAX_TILE_COLUMNS);
+                    for (m, row) in rows.enumerate() {
+                        let factor = simd.splat(1.0 / totals[row]);
+                        let y = &mut y.row(first + row)[n * group..][..columns];
+                        for (y, sums) in y.chunks_mut(S::LANES).zip(tile.row(m).chunks_exact(S::LANES)) {
+                            simd.write_some(y, simd.mul(simd.load(sums), factor));
+                        }
+                    }
                 }
             }
         }
     }
 }
 
+impl Scratch {
+    /// Puts the keys and values of a head in groups; those of its first token begin the slices.
+    #[inline(always)]
+    fn fill<S: Simd>(&mut self, simd: S, keys: &[f32], values: &[f32], heads: Heads) {
+        let Heads { tokens, width, heads, .. } = heads;
+        let (head_width, stride) = (width / heads, 3 * width);
+        let group = VECTORS * S::LANES;
+        // What the last head left is overwritten, or in columns that nothing reads.
+        self.keys.resize(tokens.div_ceil(group) * head_width * group, 0.0);
+        for (n, to) in self.keys.chunks_exact_mut(head_width * group).enumerate() {
+            for v in 0..VECTORS {
+                let first = n * group + v * S::LANES;
+                // Columns beyond the last token repeat it; nothing reads them.
+                let rows: [&[f32]; MAX_LANES] = std::array::from_fn(|lane| {
+                    &keys[(first + lane % S::LANES).min(tokens - 1) * stride..][..head_width]
+                });
+                transpose(simd, &rows, head_width, &mut to[v * S::LANES..], group);
+            }
+        }
+        self.values.resize(head_width.div_ceil(group) * tokens * group, 0.0);
+        for (n, to) in self.values.chunks_exact_mut(tokens * group).enumerate() {
+            let columns = (head_width - n * group).min(group);
+            for (token, to) in to.chunks_exact_mut(group).enumerate() {
+                to[..columns].copy_from_slice(&values[token * stride + n * group..][..columns]);
+            }
+        }
+    }
+}
+
+/// Turns the first `seen` scores into `e^(scale · (score − largest))` and the others into 0, and returns
+/// the sum: a softmax but for the division, which can wait. There are whole vectors of scores.
+#[inline(always)]
+fn exponentials<S: Simd>(simd: S, scores: &mut [f32], seen: usize, scale: f32) -> f32 {
+    let (scores, unseen) = scores.split_at_mut(seen.next_multiple_of(S::LANES));
+    unseen.fill(0.0);
+    scores[seen..].fill(f32::NEG_INFINITY);
+    let mut largest = simd.splat(f32::NEG_INFINITY);
+    for x in scores.chunks_exact(S::LANES) {
+        largest = simd.max(largest, simd.load(x));
+    }
+    let (factor, offset) = (simd.splat(scale), simd.splat(-scale * simd.largest(largest)));
+    let (whole, rest) = scores.split_at_mut(seen - seen % S::LANES);
+    let mut sum = simd.splat(0.0);
+    for x in whole.chunks_exact_mut(S::LANES) {
+        let power = simd.exp(simd.mul_add(simd.load(x), factor, offset));
+        sum = simd.add(sum, power);
+        simd.store(x, power);
+    }
+    if !rest.is_empty() {
+        simd.store(rest, simd.exp(simd.mul_add(simd.load(rest), factor, offset)));
+        // The exponential of −∞ is a little more than 0 here.
+        rest[seen % S::LANES..].fill(0.0);
+        sum = simd.add(sum, simd.load(rest));
+    }
+    simd.sum(sum)
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::output::collect;
     use super::super::tests::random;
     use super::*;
 
@@ -257,9 +275,9 @@ mod tests {
 
     #[test]
     fn every_instruction_set_attends_in_any_sizes() {
-        for (tokens, head_width, count) in
-            [(1, 1, 1), (5, 6, 3), (50, 64, 2), (77, 64, 2), (33, 80, 1), (257, 24, 2)]
-        {
+        let sizes = [(1, 1, 1), (5, 6, 3), (50, 64, 2), (77, 64, 2), (33, 80, 1), (257, 24, 2)];
+        // An interpreter takes minutes for more.
+        for &(tokens, head_width, count) in if cfg!(miri) { &sizes[..2] } else { &sizes } {
             let width = head_width * count;
             let sequences = 3;
             let qkv = random(sequences * tokens * 3 * width, tokens as u32);
@@ -272,13 +290,12 @@ mod tests {
                 let queries = [0, tokens / 2, tokens - 1];
                 let wanted: Vec<_> =
                     (0..sequences).flat_map(|n| naive(sequence(n), heads, queries[n])).collect();
-                for isa in Isa::all_of_this_machine() {
-                    let mut y = vec![0.0; sequences * tokens * width];
-                    attention_on(isa, &qkv, heads, None, &mut y);
-                    close(&y, &want, &format!("{isa:?} {heads:?}"));
-                    let mut y = vec![0.0; sequences * width];
-                    attention_on(isa, &qkv, heads, Some(&queries), &mut y);
-                    close(&y, &wanted, &format!("{isa:?} {heads:?}, some tokens"));
+                for set in FloatSet::all() {
+                    let y = collect(sequences * tokens * width, |y| attention_on(set, &qkv, heads, None, y));
+                    close(&y, &want, &format!("{set:?} {heads:?}"));
+                    let some = Some(&queries[..]);
+                    let y = collect(sequences * width, |y| attention_on(set, &qkv, heads, some, y));
+                    close(&y, &wanted, &format!("{set:?} {heads:?}, some tokens"));
                 }
             }
         }

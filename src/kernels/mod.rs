@@ -1,20 +1,33 @@
 //! The network's arithmetic on a CPU: plain slices in and out, no tensors.
+//!
+//! [`instructions`] says which instructions are used. Results go to memory that need not be
+//! initialised: a kernel takes `&mut [MaybeUninit<f32>]` and gives it back as `&mut [f32]`, and
+//! [`collect`] makes a vector of that.
+//!
+//! This is the one room with SIMD, and so with `unsafe`: in `simd/`, where instructions are
+//! called, in the two `tile`s, whose inner loops read through pointers, in `output`, which divides
+//! a matrix among tasks, and where a kernel says that it has written all of its output.
+
+#![allow(unsafe_code, reason = "SIMD; every block says why it holds")]
 
 mod activation;
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-mod amx;
 mod attention;
+mod instructions;
 mod int8;
 mod matmul;
 mod norm;
+mod output;
 mod simd;
+mod tile;
 
 pub use activation::Activation;
 pub use attention::{Heads, attention};
-pub use int8::{Int8Matrix, matmul_int8};
-pub use matmul::{Target, Weight, matmul};
+pub use instructions::{Instructions, LIMIT_VARIABLE, arithmetic, instructions};
+pub use int8::{Int8Matrix, matmul_int8, matmul_int8_add};
+pub use matmul::{Weight, matmul, matmul_add};
 pub use norm::layer_norm;
-pub use simd::Isa;
+pub use output::collect;
+pub(crate) use simd::{Kernel, Simd, dispatch};
 
 /// What the last digits of the kernels' results depend on: the same text, the same digits.
 pub fn arithmetic() -> String {

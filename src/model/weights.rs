@@ -193,6 +193,7 @@ impl Rows {
 }
 
 fn map(file: &Arc<OpenFile>) -> Result<Vec<(String, View)>> {
+    #[expect(unsafe_code, reason = "the memory map")]
     // SAFETY: the mapping is only read, and lives as long as any view of it. What no program can
     // ensure is that nobody changes the file meanwhile; tensors are used where they lie all the
     // same, because a copy would cost each process their size in memory, and the time to make it.
@@ -202,7 +203,8 @@ fn map(file: &Arc<OpenFile>) -> Result<Vec<(String, View)>> {
     // is an `f32`. What comes of that is not used, since each batch ends with a look at the file's
     // size and time, see `OpenFile::check_unchanged`. Who cuts the file off ends this process with
     // a bus error.
-    let mapped = Arc::new(unsafe { Mmap::map(file.file())? });
+    let map = unsafe { Mmap::map(file.file())? };
+    let mapped = Arc::new(map);
     let (header, metadata) = SafeTensors::read_metadata(&mapped).context("not a whole safetensors file")?;
     let data = header + size_of::<u64>();
     metadata

@@ -1,8 +1,8 @@
 //! Attention on any device.
 
-use super::linear::{host_slice, written};
+use super::linear::host_slice;
 use super::precision::Precision;
-use crate::kernels::{self, Heads};
+use crate::kernels::{self, Heads, collect};
 use anyhow::Result;
 use candle_core::{CpuStorage, CustomOp1, D, Device, Layout, Shape, Tensor};
 
@@ -80,8 +80,7 @@ impl CustomOp1 for Attention<'_> {
         let Heads { tokens, width, .. } = self.heads;
         let rows = qkv.len() / (3 * width);
         let asking = if self.queries.is_some() { rows / tokens } else { rows };
-        // SAFETY: every head of every asking token is written.
-        let y = unsafe { written(asking * width, |y| kernels::attention(qkv, self.heads, self.queries, y)) };
+        let y = collect(asking * width, |y| kernels::attention(qkv, self.heads, self.queries, y));
         Ok((CpuStorage::F32(y), (asking, width).into()))
     }
 }

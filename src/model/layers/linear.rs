@@ -5,7 +5,7 @@
 
 use super::precision::Precision;
 use super::weights::{Values, View, Weights};
-use crate::kernels::{self, Activation, Int8Matrix, Target, Weight};
+use crate::kernels::{self, Activation, Int8Matrix, Weight, collect};
 use anyhow::{Context, Result};
 use candle_core::{CpuStorage, CustomOp1, Device, InplaceOp2, Layout, Shape, Tensor};
 
@@ -90,7 +90,7 @@ impl Linear {
     /// *Shape* `x [R, inputs] → [R, outputs]`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match &self.place {
-            Place::Host(_) | Place::Int8(_) => self.host_forward(x, Target::Overwrite),
+            Place::Host(_) | Place::Int8(_) => self.host_forward(x, None),
             Place::Device { weight, bias } => {
                 let y = x.matmul(weight)?;
                 Ok(match bias {
@@ -106,13 +106,13 @@ impl Linear {
     /// *Shape* `x [R, inputs] → [R, outputs]`.
     pub fn forward_activated(&self, x: &Tensor, activation: Activation) -> Result<Tensor> {
         match &self.place {
-            Place::Host(_) | Place::Int8(_) => self.host_forward(x, Target::Activate(activation)),
+            Place::Host(_) | Place::Int8(_) => self.host_forward(x, Some(activation)),
             Place::Device { .. } => activation.forward(&self.forward(x)?),
         }
     }
 
-    fn host_forward(&self, x: &Tensor, target: Target) -> Result<Tensor> {
-        Ok(x.apply_op1_no_bwd(&Product { linear: self, target })?)
+    fn host_forward(&self, x: &Tensor, activation: Option<Activation>) -> Result<Tensor> {
+        Ok(x.apply_op1_no_bwd(&Product { linear: self, activation })?)
     }
 
     /// `sum + self.forward(x)`, in place where the device can.
@@ -128,21 +128,14 @@ impl Linear {
         }
     }
 
-    fn multiply(&self, x: &[f32], y: &mut [f32], target: Target) {
-        match &self.place {
-            Place::Host(matrices) => {
-                let weights: Vec<_> = matrices.iter().map(HostMatrix::weight).collect();
-                kernels::matmul(x, &weights, y, target);
-            }
-            Place::Int8(matrix) => kernels::matmul_int8(x, matrix, y, target),
-            Place::Device { .. } => unreachable!("candle calls this on a CPU"),
-        }
+    fn host_weights(matrices: &[HostMatrix]) -> Vec<Weight<'_>> {
+        matrices.iter().map(HostMatrix::weight).collect()
     }
 }
 
 struct Product<'a> {
     linear: &'a Linear,
-    target: Target,
+    activation: Option<Activation>,
 }
 
 impl CustomOp1 for Product<'_> {
@@ -152,11 +145,14 @@ impl CustomOp1 for Product<'_> {
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
         let x = host_slice(x, layout)?;
-        let Linear { inputs, outputs, .. } = *self.linear;
+        let Linear { inputs, outputs, place } = self.linear;
         let rows = x.len() / inputs;
-        // SAFETY: a product writes all of its output.
-        let y = unsafe { written(rows * outputs, |y| self.linear.multiply(x, y, self.target)) };
-        Ok((CpuStorage::F32(y), (rows, outputs).into()))
+        let y = collect(rows * outputs, |y| match place {
+            Place::Host(matrices) => kernels::matmul(x, &Linear::host_weights(matrices), self.activation, y),
+            Place::Int8(matrix) => kernels::matmul_int8(x, matrix, self.activation, y),
+            Place::Device { .. } => unreachable!("candle calls this on a CPU"),
+        });
+        Ok((CpuStorage::F32(y), (rows, *outputs).into()))
     }
 }
 
@@ -172,26 +168,14 @@ impl InplaceOp2 for Linear {
         x: &CpuStorage,
         layout: &Layout,
     ) -> candle_core::Result<()> {
-        let x = host_slice(x, layout)?;
-        self.multiply(x, host_slice_mut(sum, sum_layout)?, Target::Add);
+        let (x, y) = (host_slice(x, layout)?, host_slice_mut(sum, sum_layout)?);
+        match &self.place {
+            Place::Host(matrices) => kernels::matmul_add(x, &Self::host_weights(matrices), y),
+            Place::Int8(matrix) => kernels::matmul_int8_add(x, matrix, y),
+            Place::Device { .. } => unreachable!("candle calls this on a CPU"),
+        }
         Ok(())
     }
-}
-
-/// `len` elements that `write` writes, without zeros in between: they are as long to write as a
-/// layer's results.
-///
-/// # Safety
-///
-/// `write` must write every element and read none before.
-pub unsafe fn written(len: usize, write: impl FnOnce(&mut [f32])) -> Vec<f32> {
-    let mut values = Vec::with_capacity(len);
-    // SAFETY: memory of that length, which the caller says is written before it is read.
-    unsafe {
-        write(std::slice::from_raw_parts_mut(values.as_mut_ptr(), len));
-        values.set_len(len);
-    }
-    values
 }
 
 /// The elements of a contiguous f32 tensor on the CPU.

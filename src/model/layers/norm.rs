@@ -1,9 +1,9 @@
 //! Layer normalisation on any device.
 
-use super::linear::{host_slice, written};
+use super::linear::host_slice;
 use super::precision::Precision;
 use super::weights::{Values, View, Weights};
-use crate::kernels;
+use crate::kernels::{self, collect};
 use anyhow::Result;
 use candle_core::{CpuStorage, CustomOp1, Device, Layout, Shape, Tensor};
 
@@ -65,8 +65,7 @@ impl CustomOp1 for LayerNorm {
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
         let Place::Host { weight, bias } = &self.place else { unreachable!("called on a CPU") };
         let x = host_slice(x, layout)?;
-        // SAFETY: every row is written.
-        let y = unsafe { written(x.len(), |y| kernels::layer_norm(x, weight, bias, self.eps, y)) };
+        let y = collect(x.len(), |y| kernels::layer_norm(x, weight, bias, self.eps, y));
         Ok((CpuStorage::F32(y), layout.shape().clone()))
     }
 }

@@ -1,0 +1,227 @@
+//! What this machine has, less what the environment forbids → the instruction sets in use.
+
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+use super::simd::amx::Amx;
+#[cfg(target_arch = "x86_64")]
+use super::simd::{avx_vnni::AvxVnni, avx2::Avx2, avx512::Avx512, avx512_vnni::Avx512Vnni};
+use anyhow::{Result, anyhow};
+use std::env::{self, consts::ARCH};
+use std::ffi::OsStr;
+use std::fmt;
+use std::sync::OnceLock;
+
+/// The environment variable that limits the instructions.
+pub const LIMIT_VARIABLE: &str = "CLIPCLASS_SIMD";
+
+/// Instruction sets that a limit may name, on whatever processor, each above those it allows, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Limit {
+    Portable,
+    Avx2,
+    AvxVnni,
+    Avx512,
+    Avx512Vnni,
+    Amx,
+}
+
+impl Limit {
+    const ALL: [Self; 6] =
+        [Self::Portable, Self::Avx2, Self::AvxVnni, Self::Avx512, Self::Avx512Vnni, Self::Amx];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Portable => "portable",
+            Self::Avx2 => "avx2",
+            Self::AvxVnni => "avx-vnni",
+            Self::Avx512 => "avx512",
+            Self::Avx512Vnni => "avx512-vnni",
+            Self::Amx => "amx",
+        }
+    }
+
+    /// The limit of that name; none where the variable is not set or empty.
+    fn parse(value: Option<&OsStr>) -> Result<Option<Self>> {
+        let Some(value) = value.filter(|value| !value.is_empty()) else { return Ok(None) };
+        let named = Self::ALL.into_iter().find(|limit| value == limit.name());
+        let names = Self::ALL.map(Self::name).join(", ");
+        named
+            .map(Some)
+            .ok_or_else(|| anyhow!("{LIMIT_VARIABLE} is {:?}; it may be one of {names}", value.display()))
+    }
+}
+
+/// An instruction set with vectors of f32 that this machine has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FloatSet {
+    Portable,
+    #[cfg(target_arch = "x86_64")]
+    Avx2(Avx2),
+    #[cfg(target_arch = "x86_64")]
+    Avx512(Avx512),
+}
+
+impl FloatSet {
+    /// Those that this machine has, best first.
+    pub fn all() -> Vec<Self> {
+        let mut all = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        {
+            all.extend(Avx512::detect().map(Self::Avx512));
+            all.extend(Avx2::detect().map(Self::Avx2));
+        }
+        all.push(Self::Portable);
+        all
+    }
+
+    /// The best that may be used.
+    pub fn in_use() -> Self {
+        Instructions::in_use().float
+    }
+
+    fn limit(self) -> Limit {
+        match self {
+            Self::Portable => Limit::Portable,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(_) => Limit::Avx2,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(_) => Limit::Avx512,
+        }
+    }
+}
+
+/// An instruction set with products of 8-bit integers that this machine has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Int8Set {
+    Portable,
+    #[cfg(target_arch = "x86_64")]
+    Avx2(Avx2),
+    #[cfg(target_arch = "x86_64")]
+    AvxVnni(AvxVnni),
+    #[cfg(target_arch = "x86_64")]
+    Avx512Vnni(Avx512Vnni),
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    Amx(Amx),
+}
+
+impl Int8Set {
+    /// Those that this machine has, best first.
+    pub fn all() -> Vec<Self> {
+        let mut all = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        {
+            #[cfg(target_os = "linux")]
+            all.extend(Amx::detect().map(Self::Amx));
+            all.extend(Avx512Vnni::detect().map(Self::Avx512Vnni));
+            all.extend(AvxVnni::detect().map(Self::AvxVnni));
+            all.extend(Avx2::detect().map(Self::Avx2));
+        }
+        all.push(Self::Portable);
+        all
+    }
+
+    /// The best that may be used.
+    pub fn in_use() -> Self {
+        Instructions::in_use().int8
+    }
+
+    fn limit(self) -> Limit {
+        match self {
+            Self::Portable => Limit::Portable,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(_) => Limit::Avx2,
+            #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni(_) => Limit::AvxVnni,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Vnni(_) => Limit::Avx512Vnni,
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            Self::Amx(_) => Limit::Amx,
+        }
+    }
+}
+
+/// The instruction sets that the kernels use, as `avx2` or `avx512 (f32), amx (int8)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Instructions {
+    float: FloatSet,
+    int8: Int8Set,
+}
+
+impl Instructions {
+    fn within(limit: Option<Limit>) -> Self {
+        let allowed = |set| limit.is_none_or(|limit| set <= limit);
+        let float = FloatSet::all().into_iter().find(|set| allowed(set.limit()));
+        let int8 = Int8Set::all().into_iter().find(|set| allowed(set.limit()));
+        Self { float: float.unwrap_or(FloatSet::Portable), int8: int8.unwrap_or(Int8Set::Portable) }
+    }
+
+    /// A limit that cannot be read is none here: what it should be is told where a run begins.
+    fn in_use() -> Self {
+        match from_environment() {
+            Ok(instructions) => *instructions,
+            Err(_) => Self::within(None),
+        }
+    }
+}
+
+impl fmt::Display for Instructions {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let (float, int8) = (self.float.limit().name(), self.int8.limit().name());
+        if float == int8 { f.write_str(float) } else { write!(f, "{float} (f32), {int8} (int8)") }
+    }
+}
+
+/// The variable, read once: what is used must not change within a process.
+fn from_environment() -> Result<&'static Instructions, &'static str> {
+    static IN_USE: OnceLock<Result<Instructions, String>> = OnceLock::new();
+    let read = || match Limit::parse(env::var_os(LIMIT_VARIABLE).as_deref()) {
+        Ok(limit) => Ok(Instructions::within(limit)),
+        Err(error) => Err(error.to_string()),
+    };
+    IN_USE.get_or_init(read).as_ref().map_err(String::as_str)
+}
+
+/// What the kernels use: the best that this machine has within the limit of `CLIPCLASS_SIMD`.
+///
+/// *Errors* when the variable has another value than the names of instruction sets.
+pub fn instructions() -> Result<Instructions> {
+    from_environment().copied().map_err(|error| anyhow!(error))
+}
+
+/// What the last digits of the kernels' results depend on: the same text, the same digits.
+pub fn arithmetic() -> String {
+    let Instructions { float, int8 } = Instructions::in_use();
+    format!("{ARCH} {} {}", float.limit().name(), int8.limit().name())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_allow_what_is_below_them_and_no_more_than_the_machine_has() {
+        let portable = Instructions::within(Some(Limit::Portable));
+        assert_eq!((portable.float, portable.int8), (FloatSet::Portable, Int8Set::Portable));
+        assert_eq!(portable.to_string(), "portable");
+        let best = Instructions::within(None);
+        assert_eq!((best.float, best.int8), (FloatSet::all()[0], Int8Set::all()[0]));
+        assert_eq!(Instructions::within(Some(Limit::Amx)), best);
+        for limit in Limit::ALL {
+            let within = Instructions::within(Some(limit));
+            assert!(within.float.limit() <= limit && within.int8.limit() <= limit, "{limit:?}: {within}");
+        }
+    }
+
+    #[test]
+    fn limit_that_is_no_instruction_set_is_an_error_that_lists_them() {
+        for name in Limit::ALL.map(Limit::name) {
+            assert_eq!(Limit::parse(Some(OsStr::new(name))).unwrap().unwrap().name(), name);
+        }
+        assert_eq!(Limit::parse(None).unwrap(), None);
+        assert_eq!(Limit::parse(Some(OsStr::new(""))).unwrap(), None);
+        let error = Limit::parse(Some(OsStr::new("avx3"))).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "CLIPCLASS_SIMD is \"avx3\"; it may be one of portable, avx2, avx-vnni, avx512, avx512-vnni, amx"
+        );
+    }
+}

@@ -1,0 +1,36 @@
+//! Bytes that begin with a line of the cache, as the widest vectors like them.
+
+use std::ops::{Deref, DerefMut};
+
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+struct Line(#[expect(dead_code, reason = "read as bytes, through pointers")] [i8; 64]);
+
+/// Aligned bytes.
+pub(super) struct Bytes {
+    lines: Vec<Line>,
+    len: usize,
+}
+
+impl Bytes {
+    /// `len` zeros.
+    pub(super) fn zeros(len: usize) -> Self {
+        Self { lines: vec![Line([0; 64]); len.div_ceil(64)], len }
+    }
+}
+
+impl Deref for Bytes {
+    type Target = [i8];
+
+    fn deref(&self) -> &[i8] {
+        // SAFETY: lines are bytes and nothing else, at least `len` of them.
+        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
+    }
+}
+
+impl DerefMut for Bytes {
+    fn deref_mut(&mut self) -> &mut [i8] {
+        // SAFETY: as above.
+        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
+    }
+}

@@ -1,0 +1,158 @@
+//! The inner loop of all products of f32: a tile of sums in registers.
+
+use super::simd::{MAX_LANES, Simd};
+
+/// The most rows of a register tile.
+pub(super) const MAX_TILE_ROWS: usize = 8;
+/// The most columns of a register tile.
+pub(super) const MAX_TILE_COLUMNS: usize = 3 * MAX_LANES;
+/// Elements in a line of the cache.
+const LINE: usize = 16;
+
+/// Memory for the sums of a register tile, one row after the other.
+#[repr(align(64))]
+pub(super) struct Tile(pub(super) [f32; MAX_TILE_ROWS * MAX_TILE_COLUMNS]);
+
+impl Tile {
+    pub(super) fn new() -> Self {
+        Self([0.0; MAX_TILE_ROWS * MAX_TILE_COLUMNS])
+    }
+
+    /// The sums of one row.
+    #[inline(always)]
+    pub(super) fn row(&self, m: usize) -> &[f32] {
+        &self.0[m * MAX_TILE_COLUMNS..][..MAX_TILE_COLUMNS]
+    }
+}
+
+/// Memory to ask for during a product, a little at a time: all at once, it would keep the product
+/// waiting.
+#[derive(Clone, Copy)]
+pub(super) struct Ahead {
+    /// Rows as long as the product, `stride` apart; they may be anywhere.
+    pub(super) rows: *const f32,
+    pub(super) stride: usize,
+    pub(super) count: usize,
+}
+
+impl Ahead {
+    /// Nothing to ask for.
+    pub(super) const NOTHING: Self = Self { rows: std::ptr::null(), stride: 0, count: 0 };
+
+    /// Asks for the line of each row that has its element `k`.
+    #[inline(always)]
+    fn prefetch<S: Simd>(&self, simd: S, k: usize) {
+        for row in 0..self.count {
+            simd.prefetch(self.rows.wrapping_add(row * self.stride + k));
+        }
+    }
+}
+
+/// What [`product`] multiplies: rows of `x`, `x_stride` apart, and `length` rows of vectors, `w_stride`
+/// apart.
+#[derive(Clone, Copy)]
+pub(super) struct Factors<'a> {
+    pub(super) x: &'a [f32],
+    pub(super) x_stride: usize,
+    pub(super) w: &'a [f32],
+    pub(super) w_stride: usize,
+    pub(super) length: usize,
+    pub(super) ahead: Ahead,
+}
+
+/// The products of `rows` rows, at most [`Simd::TILE_ROWS`], with `V` vectors, to rows `to_stride` apart.
+///
+/// # Panics
+///
+/// If there are more rows than that, or fewer factors.
+#[inline(always)]
+pub(super) fn product<S: Simd, const V: usize>(
+    simd: S,
+    rows: usize,
+    factors: &Factors,
+    to: &mut [f32],
+    to_stride: usize,
+) {
+    match rows {
+        1 => product_of::<S, V, 1>(simd, factors, to, to_stride),
+        2 => product_of::<S, V, 2>(simd, factors, to, to_stride),
+        3 => product_of::<S, V, 3>(simd, factors, to, to_stride),
+        4 => product_of::<S, V, 4>(simd, factors, to, to_stride),
+        5 => product_of::<S, V, 5>(simd, factors, to, to_stride),
+        6 => product_of::<S, V, 6>(simd, factors, to, to_stride),
+        7 => product_of::<S, V, 7>(simd, factors, to, to_stride),
+        8 => product_of::<S, V, 8>(simd, factors, to, to_stride),
+        _ => unreachable!("a tile has at most {MAX_TILE_ROWS} rows"),
+    }
+}
+
+#[inline(always)]
+fn product_of<S: Simd, const V: usize, const M: usize>(
+    simd: S,
+    factors: &Factors,
+    to: &mut [f32],
+    to_stride: usize,
+) {
+    if M > S::TILE_ROWS {
+        unreachable!("a tile has at most {} rows", S::TILE_ROWS);
+    }
+    let Factors { x, x_stride, w, w_stride, length, ahead } = *factors;
+    assert!(length > 0 && (M - 1) * x_stride + length <= x.len());
+    assert!((length - 1) * w_stride + V * S::LANES <= w.len());
+    assert!((M - 1) * to_stride + V * S::LANES <= to.len());
+    let (x, w) = (x.as_ptr(), w.as_ptr());
+    let mut sums = [[simd.splat(0.0); V]; M];
+    for line in (0..length).step_by(LINE) {
+        ahead.prefetch(simd, line);
+        for k in line..length.min(line + LINE) {
+            // SAFETY: k < length, so the vectors and factors are within `w` and `x`, by the
+            // assertions above.
+            unsafe {
+                let w = w.add(k * w_stride);
+                let w: [S::F32; V] = std::array::from_fn(|v| simd.load_ptr(w.add(v * S::LANES)));
+                for m in 0..M {
+                    let x = simd.splat(*x.add(m * x_stride + k));
+                    for v in 0..V {
+                        sums[m][v] = simd.mul_add(x, w[v], sums[m][v]);
+                    }
+                }
+            }
+        }
+    }
+    // Through memory: sums that a loop of any length may index would not stay in registers.
+    for m in 0..M {
+        for v in 0..V {
+            // SAFETY: within `to`, by the assertions above.
+            unsafe { simd.store_ptr(to.as_mut_ptr().add(m * to_stride + v * S::LANES), sums[m][v]) };
+        }
+    }
+}
+
+/// Turns the first `length` elements of rows around: row k of `to`, `to_stride` long, begins with
+/// element k of each of the first `LANES` rows.
+///
+/// # Panics
+///
+/// If a row, or `to`, is shorter than that.
+#[inline(always)]
+pub(super) fn transpose<S: Simd>(
+    simd: S,
+    rows: &[&[f32]; MAX_LANES],
+    length: usize,
+    to: &mut [f32],
+    to_stride: usize,
+) {
+    assert!(rows.iter().all(|row| row.len() >= length));
+    assert!(length == 0 || (length - 1) * to_stride + S::LANES <= to.len());
+    let whole = length - length % 4;
+    for k in (0..whole).step_by(4) {
+        let from: [*const f32; MAX_LANES] = std::array::from_fn(|n| rows[n].as_ptr().wrapping_add(k));
+        // SAFETY: k + 4 ≤ length, which rows and `to` have, by the assertions above.
+        unsafe { simd.transpose4(&from, to.as_mut_ptr().add(k * to_stride), to_stride) };
+    }
+    for k in whole..length {
+        for (n, row) in rows.iter().take(S::LANES).enumerate() {
+            to[k * to_stride + n] = row[k];
+        }
+    }
+}
