@@ -29,7 +29,7 @@ pub enum Command {
     /// Classify images.
     Classify { job: Box<Job>, quiet: bool },
     /// Bring a model into the cache.
-    Fetch { model: String, hub: HubOptions },
+    Fetch { model: String, hub: HubOptions, quiet: bool },
     /// Say what the cache holds.
     CacheInfo(PathBuf),
     /// Empty the cache.
@@ -276,7 +276,7 @@ enum FormatName {
 impl Cli {
     fn into_command(self) -> Result<Command> {
         Ok(match self.command {
-            Some(Verb::Fetch { model, hub, quiet }) => Command::Fetch { model, hub: hub.options(quiet) },
+            Some(Verb::Fetch { model, hub, quiet }) => Command::Fetch { model, hub: hub.options(), quiet },
             Some(Verb::Cache { verb: CacheVerb::Info(cache) }) => Command::CacheInfo(cache.some_folder()?),
             Some(Verb::Cache { verb: CacheVerb::Clear(cache) }) => Command::CacheClear(cache.some_folder()?),
             Some(Verb::Completions { shell }) => Command::Completions(shell),
@@ -318,7 +318,7 @@ impl Cli {
             labels: labels.set()?,
             model: ModelChoice {
                 name: model.model,
-                hub: model.hub.options(output.quiet),
+                hub: model.hub.options(),
                 device: run.device,
                 precision: run.precision,
             },
@@ -369,8 +369,8 @@ fn read_file_or_stdin(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 impl HubArgs {
-    fn options(self, quiet: bool) -> HubOptions {
-        HubOptions { revision: self.revision, offline: self.offline, quiet }
+    fn options(self) -> HubOptions {
+        HubOptions { revision: self.revision, offline: self.offline }
     }
 }
 

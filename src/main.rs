@@ -37,8 +37,8 @@ fn run() -> Result<ExitCode> {
             let summary = pipeline::run(*job, &Messages::new(quiet))?;
             return Ok(if summary.failed > 0 { IMAGES_FAILED.into() } else { ExitCode::SUCCESS });
         }
-        Command::Fetch { model, hub } => {
-            let files = hub::locate(&model, &hub)?;
+        Command::Fetch { model, hub, quiet } => {
+            let files = hub::locate(&model, &hub, &Messages::new(quiet))?;
             for folder in files.folders() {
                 writeln!(out, "{}", folder.display())?;
             }

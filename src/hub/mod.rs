@@ -3,14 +3,23 @@
 //! A repository's files come from the cache that Python's `huggingface_hub` keeps, or else from the
 //! hub into that cache, so that each side finds what the other has downloaded. What the cache has
 //! is used without asking the hub whether there is something newer.
+//!
+//! The hf-hub crate says where a repository and its commits have their folders. The rest of it is not
+//! used: 0.5 sends the access token along to the host that a redirect names, appends to what it has
+//! without looking whether the server did go on from there, writes a branch's commit in place, knows
+//! neither time-outs nor checksums nor `HF_HUB_CACHE`, and asks twice for each file; 1.0 brings an
+//! asynchronous runtime.
 
 mod cache;
 mod download;
+mod lfs;
+mod remote;
 mod settings;
 
+use crate::messages::Messages;
 use anyhow::{Context, Result, anyhow, ensure};
-use cache::{Cache, Cached};
-use download::{FetchError, Hub};
+use cache::{Cached, HubCache};
+use remote::{FetchError, Hub};
 use serde_json::{Map, Value};
 use settings::{Settings, expand_home};
 use std::cell::OnceCell;
@@ -41,8 +50,6 @@ pub struct HubOptions {
     pub revision: Option<String>,
     /// Whether only the cache may be used.
     pub offline: bool,
-    /// Whether a download shows no progress, and what is missing is not warned of.
-    pub quiet: bool,
 }
 
 /// The files of one model, all on the local disk.
@@ -105,8 +112,8 @@ impl ModelFiles {
 /// Finds the files of `model`, a folder or a repository, downloading what the cache lacks.
 ///
 /// *Errors* when a file that the model needs is not in the folder, or neither in the cache nor to be
-/// had from the hub.
-pub fn locate(model: &str, options: &HubOptions) -> Result<ModelFiles> {
+/// had from the hub, or is a pointer that Git LFS left in its place.
+pub fn locate(model: &str, options: &HubOptions, messages: &Messages) -> Result<ModelFiles> {
     let folder = expand_home(model);
     if is_path(model) || folder.exists() {
         ensure!(
@@ -114,6 +121,7 @@ pub fn locate(model: &str, options: &HubOptions) -> Result<ModelFiles> {
             "a revision is one of a repository, and {model} is a folder: leave out --revision"
         );
         return in_folder(model, &folder)
+            .and_then(lfs::refuse_pointers)
             .with_context(|| format!("cannot use the folder {model} as a model"));
     }
     ensure!(
@@ -122,7 +130,7 @@ pub fn locate(model: &str, options: &HubOptions) -> Result<ModelFiles> {
          which has the form owner/name, as {}",
         SAFETENSORS_ELSEWHERE.0
     );
-    in_repository(model, options, Settings::from_env()?)
+    in_repository(model, options, Settings::from_env()?, messages)
 }
 
 fn in_folder(name: &str, folder: &Path) -> Result<ModelFiles> {
@@ -132,14 +140,19 @@ fn in_folder(name: &str, folder: &Path) -> Result<ModelFiles> {
     gather(name, &find, &find, || find(PREPROCESSOR))
 }
 
-fn in_repository(id: &str, options: &HubOptions, settings: Settings) -> Result<ModelFiles> {
+fn in_repository(
+    id: &str,
+    options: &HubOptions,
+    settings: Settings,
+    messages: &Messages,
+) -> Result<ModelFiles> {
     let revision = options.revision.as_deref().unwrap_or(MAIN);
     ensure!(is_revision(revision), "{revision:?} cannot be the name of a branch, a tag or a commit");
     let repository = Repository {
         id,
-        cache: Cache::new(&settings.cache, id),
+        cache: HubCache::new(&settings.cache, id),
         offline: options.offline || settings.offline,
-        quiet: options.quiet,
+        messages,
         hub: OnceCell::new(),
         settings,
     };
@@ -274,10 +287,10 @@ fn is_file_name(name: &str) -> bool {
 /// A repository of the hub, seen through the cache.
 struct Repository<'a> {
     id: &'a str,
-    cache: Cache,
+    cache: HubCache,
     settings: Settings,
     offline: bool,
-    quiet: bool,
+    messages: &'a Messages,
     /// Made when the cache lacks something.
     hub: OnceCell<Hub>,
 }
@@ -301,11 +314,11 @@ impl Repository<'_> {
         let hub = match self.hub.get() {
             Some(hub) => hub,
             None => {
-                let hub = Hub::new(&self.settings, self.quiet)?;
+                let hub = Hub::new(&self.settings)?;
                 self.hub.get_or_init(|| hub)
             }
         };
-        match hub.fetch(&self.cache, self.id, revision, file) {
+        match hub.fetch(&self.cache, self.id, revision, file, self.messages) {
             Ok(path) => Ok(Some(path)),
             Err(FetchError::NoFile) => Ok(None),
             Err(error) => Err(error).with_context(|| format!("cannot get {file} of revision {revision}")),
@@ -315,7 +328,7 @@ impl Repository<'_> {
     /// As `find`, of a revision that need not be there.
     fn find_if_there(&self, revision: &str, file: &str) -> Result<Option<PathBuf>> {
         self.find(revision, file).or_else(|error| match error.downcast_ref() {
-            Some(FetchError::NoRevision | FetchError::NoAccess { .. } | FetchError::Status(_)) => Ok(None),
+            Some(FetchError::NoRevision | FetchError::NoAccess { .. } | FetchError::Refused(_)) => Ok(None),
             _ => Err(error),
         })
     }
@@ -323,17 +336,15 @@ impl Repository<'_> {
     /// As `find`, of a file that a model need not have: not learning whether it does is no failure.
     fn find_or_warn(&self, revision: &str, file: &str) -> Result<Option<PathBuf>> {
         let found = match self.find(revision, file) {
-            Err(error) if matches!(error.downcast_ref(), Some(FetchError::Unreachable { .. })) => None,
+            Err(error) if matches!(error.downcast_ref(), Some(FetchError::Unreachable(_))) => None,
             Ok(None) if self.offline && self.cache.look_up(revision, file) == Cached::Unknown => None,
             known => return known,
         };
-        if !self.quiet {
-            eprintln!(
-                "warning: {file} of {} is not in the cache, and the hub was not asked: \
-                 images are prepared as for OpenAI's models",
-                self.id
-            );
-        }
+        self.messages.warning(format_args!(
+            "{file} of {} is not in the cache, and the hub was not asked: \
+             images are prepared as for OpenAI's models",
+            self.id
+        ));
         Ok(found)
     }
 }
@@ -352,7 +363,7 @@ mod tests {
     }
 
     fn located(folder: &TempDir) -> Result<ModelFiles> {
-        locate(folder.path().to_str().unwrap(), &HubOptions::default())
+        locate(folder.path().to_str().unwrap(), &HubOptions::default(), &Messages::new(false))
     }
 
     /// Why the folder is refused, which is named.
@@ -417,10 +428,11 @@ mod tests {
     fn a_file_or_a_revision_of_a_folder_is_refused() {
         let folder = folder(&[(SAFETENSORS, "")]);
         let file = folder.path().join(SAFETENSORS);
-        let message = locate(file.to_str().unwrap(), &HubOptions::default()).unwrap_err();
+        let messages = Messages::new(false);
+        let message = locate(file.to_str().unwrap(), &HubOptions::default(), &messages).unwrap_err();
         assert!(format!("{message:#}").contains("it is a file; name the folder"), "{message:#}");
         let options = HubOptions { revision: Some("main".into()), ..Default::default() };
-        let message = locate(folder.path().to_str().unwrap(), &options).unwrap_err();
+        let message = locate(folder.path().to_str().unwrap(), &options, &messages).unwrap_err();
         assert!(message.to_string().contains("--revision"), "{message}");
     }
 

@@ -90,7 +90,7 @@ pub fn run(job: Job, messages: &Messages) -> Result<Summary> {
     if job.labels.labels().len() == 1 {
         messages.warning("there is only one label: its probability is always 1");
     }
-    let files = hub::locate(&job.model.name, &job.model.hub)?;
+    let files = hub::locate(&job.model.name, &job.model.hub, messages)?;
     // A download may be broken off at once; an output file that was begun is cleared away first.
     interrupt::watch()?;
     let names = job.labels.names().into_iter().map(str::to_owned).collect();

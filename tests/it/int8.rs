@@ -3,6 +3,7 @@
 use anyhow::Result;
 use candle_core::Device;
 use clipclass::hub::{HubOptions, locate};
+use clipclass::messages::Messages;
 use clipclass::model::precision::Precision;
 use clipclass::model::{Checkpoint, Embeddings};
 use clipclass::pixels::Picture;
@@ -20,7 +21,7 @@ const PROMPTS: [&str; 6] = [
 
 /// Embeddings of the images and of the prompts.
 fn embed(precision: Precision) -> Result<[Embeddings; 2]> {
-    let files = locate("fixtures/tiny-clip", &HubOptions::default())?;
+    let files = locate("fixtures/tiny-clip", &HubOptions::default(), &Messages::new(false))?;
     let checkpoint = Checkpoint::open(&files, &Device::Cpu, precision)?;
     let pixels = IMAGES.iter().map(|image| {
         let picture = Picture::decode(&fs::read(format!("fixtures/images/{image}"))?)?;
@@ -55,7 +56,7 @@ fn int8_stays_close_to_f32_and_gives_every_image_its_prompt() -> Result<()> {
 
 #[test]
 fn image_in_int8_has_the_same_embedding_alone_as_in_a_batch() -> Result<()> {
-    let files = locate("fixtures/tiny-clip", &HubOptions::default())?;
+    let files = locate("fixtures/tiny-clip", &HubOptions::default(), &Messages::new(false))?;
     let checkpoint = Checkpoint::open(&files, &Device::Cpu, Precision::Int8)?;
     let encoder = checkpoint.image_encoder()?;
     let picture = |name: &str| -> Result<_> {

@@ -9,7 +9,9 @@ mod int8;
 mod oracle;
 mod parity;
 mod pixels;
+mod server;
 #[cfg(unix)]
 mod streams;
+mod web;
 mod weights;
 mod world;
