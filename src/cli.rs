@@ -332,7 +332,7 @@ impl Cli {
     fn into_command(self) -> Result<Command> {
         Ok(match self.command {
             Some(Verb::Fetch { model, hub, quiet }) => {
-                Command::Fetch(Fetch { model, hub: hub.options(quiet) })
+                Command::Fetch(Fetch { model, hub: hub.options(), quiet })
             }
             Some(Verb::Cache { verb: CacheVerb::Info(cache) }) => Command::CacheInfo(cache.some_folder()?),
             Some(Verb::Cache { verb: CacheVerb::Clear(cache) }) => Command::CacheClear(cache.some_folder()?),
@@ -369,7 +369,7 @@ impl Cli {
             inputs: input.inputs(),
             labels: labels.set()?,
             model: model.model,
-            hub: model.hub.options(output.quiet),
+            hub: model.hub.options(),
             device: run.device,
             precision: run.precision,
             batch_size: run.batch_size.get(),
@@ -420,8 +420,8 @@ fn read_file_or_stdin(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 impl HubArgs {
-    fn options(self, quiet: bool) -> HubOptions {
-        HubOptions { revision: self.revision, offline: self.offline, quiet }
+    fn options(self) -> HubOptions {
+        HubOptions { revision: self.revision, offline: self.offline }
     }
 }
 

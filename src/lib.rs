@@ -28,6 +28,7 @@ pub mod kernels;
 pub mod labels;
 pub mod messages;
 pub mod model;
+pub mod net;
 pub mod pipeline;
 pub mod pixels;
 pub mod report;

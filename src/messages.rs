@@ -1,23 +1,32 @@
-//! The one voice on stderr: warnings, failures, and how far a run has come.
+//! The one voice on standard error: warnings, failures, and how far a run or a download has come.
 
 use crate::input::ImageName;
 use crate::report::Failure;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::fmt::Display;
-use std::io::{self, IsTerminal};
-use std::sync::{Arc, OnceLock};
+use std::fmt::{self, Display, Write as _};
+use std::io::{self, IsTerminal, Write as _};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A run that took this long ends with a summary.
+/// A run that took this long ends with a summary, where its progress was seen.
 const LONG_RUN: Duration = Duration::from_secs(10);
 
-/// Tells people what records do not.
+/// A smaller file is there before a bar can be read.
+const SHORTEST_BAR_BYTES: u64 = 1 << 20;
+
+/// Whether records on standard output may be coloured (`NO_COLOR`, `CLICOLOR`, what the terminal can).
+pub fn stdout_has_colour() -> bool {
+    io::stdout().is_terminal() && anstream::stdout().current_choice() != anstream::ColorChoice::Never
+}
+
+/// Tells people what records do not. Clones speak with one voice.
 #[derive(Debug, Clone)]
 pub struct Messages {
     quiet: bool,
-    progress: Arc<OnceLock<Progress>>,
+    progress: Arc<Mutex<Option<Progress>>>,
 }
 
+/// What moves on the last line of the terminal.
 #[derive(Debug)]
 struct Progress {
     bar: ProgressBar,
@@ -37,6 +46,13 @@ impl Messages {
         }
     }
 
+    /// Tells what goes on, where it would otherwise look as if nothing did.
+    pub fn note(&self, message: impl Display) {
+        if !self.quiet {
+            self.tell(message);
+        }
+    }
+
     /// Tells of something that failed.
     pub fn error(&self, message: impl Display) {
         self.tell(format_args!("error: {message}"));
@@ -48,26 +64,29 @@ impl Messages {
     }
 
     fn tell(&self, line: impl Display) {
-        match self.progress.get() {
-            Some(progress) => progress.bar.suspend(|| eprintln!("{line}")),
-            None => eprintln!("{line}"),
+        let line = Printable(line);
+        let bar = self.progress().as_ref().map(|progress| progress.bar.clone());
+        // Where nobody listens there is nobody to tell that to.
+        let write = || drop(writeln!(io::stderr(), "{line}"));
+        match bar {
+            Some(bar) => bar.suspend(write),
+            None => write(),
         }
     }
 
     /// Begins to show how many images are done; only to people, and not where they already see the
     /// records. Tells whether it does.
     pub fn start(&self) -> bool {
-        let shown = !self.quiet && io::stderr().is_terminal() && !io::stdout().is_terminal();
-        let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        let bar = ProgressBar::with_draw_target(None, target)
-            .with_style(style("{spinner} {human_pos} images, {per_sec}, {elapsed}"));
-        self.progress.get_or_init(|| Progress { bar, start: Instant::now() });
+        let shown = self.is_watched() && !io::stdout().is_terminal();
+        if shown {
+            self.show(None, "{spinner} {human_pos} images, {per_sec}, {elapsed}");
+        }
         shown
     }
 
     /// Tells how many images there are, once that is known.
     pub fn expect(&self, images: u64) {
-        if let Some(Progress { bar, .. }) = self.progress.get() {
+        if let Some(Progress { bar, .. }) = &*self.progress() {
             bar.set_length(images);
             bar.set_style(style("{bar:30} {human_pos} of {human_len} images, {per_sec}, {eta} left"));
         }
@@ -75,24 +94,120 @@ impl Messages {
 
     /// Counts an image as done.
     pub fn advance(&self) {
-        if let Some(progress) = self.progress.get() {
-            progress.bar.inc(1);
+        if let Some(Progress { bar, .. }) = &*self.progress() {
+            bar.inc(1);
         }
     }
 
-    /// Ends the run's progress; a long run is summed up.
+    /// Ends the run's progress; a long run is summed up where that was shown.
     pub fn finish(&self, classified: usize, failed: usize) {
-        let Some(Progress { bar, start }) = self.progress.get() else { return };
+        let Some(Progress { bar, start }) = self.progress().take() else { return };
         bar.finish_and_clear();
         let elapsed = start.elapsed();
-        if !self.quiet && elapsed >= LONG_RUN {
+        if elapsed >= LONG_RUN {
             let images = classified + failed;
             let rate = images as f64 / elapsed.as_secs_f64();
-            eprintln!("{images} images, {failed} failed, {rate:.1} images/s");
+            self.tell(format_args!("{images} images, {failed} failed, {rate:.1} images/s"));
         }
+    }
+
+    /// Begins to show how much of a file of `bytes` has come; only to people, and only of a file that
+    /// takes its time.
+    pub fn start_download(&self, file: &str, bytes: Option<u64>) -> Download {
+        let shown = self.is_watched() && bytes.is_some_and(|bytes| bytes >= SHORTEST_BAR_BYTES);
+        if shown {
+            let template = "{msg}  {wide_bar}  {bytes} of {total_bytes}  {bytes_per_sec}  {eta} left";
+            let bar = self.show(bytes, template);
+            bar.set_message(Printable(file).to_string());
+            // Its size is seen before anything of it has come.
+            bar.tick();
+        }
+        Download { messages: shown.then(|| self.clone()) }
+    }
+
+    fn is_watched(&self) -> bool {
+        !self.quiet && io::stderr().is_terminal()
+    }
+
+    fn show(&self, length: Option<u64>, template: &str) -> ProgressBar {
+        let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::stderr());
+        bar.set_style(style(template));
+        *self.progress() = Some(Progress { bar: bar.clone(), start: Instant::now() });
+        bar
+    }
+
+    fn progress(&self) -> MutexGuard<'_, Option<Progress>> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A file on its way; what is shown of it ends with this.
+#[derive(Debug)]
+pub struct Download {
+    /// Absent where nothing is shown.
+    messages: Option<Messages>,
+}
+
+impl Download {
+    /// Tells how many bytes have come.
+    pub fn set_bytes(&self, bytes: u64) {
+        let Some(messages) = &self.messages else { return };
+        if let Some(Progress { bar, .. }) = &*messages.progress() {
+            bar.set_position(bytes);
+        }
+    }
+}
+
+impl Drop for Download {
+    fn drop(&mut self) {
+        let Some(messages) = &self.messages else { return };
+        if let Some(Progress { bar, .. }) = messages.progress().take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// A message as a terminal may see it. Servers and file names have a say in messages, and must not
+/// drive the terminal.
+struct Printable<T>(T);
+
+impl<T: Display> Display for Printable<T> {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        for c in self.0.to_string().chars() {
+            match c {
+                '\n' | '\t' => f.write_char(c)?,
+                c if c.is_control() => write!(f, "{}", c.escape_default())?,
+                c => f.write_char(c)?,
+            }
+        }
+        Ok(())
     }
 }
 
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).expect("the template is valid")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_cannot_drive_the_terminal() {
+        let message = "cannot use \u{1b}]0;title\u{7}x\u{9b}31m:\n\tno such é";
+        let shown = r"cannot use \u{1b}]0;title\u{7}x\u{9b}31m:".to_owned() + "\n\tno such é";
+        assert_eq!(Printable(message).to_string(), shown);
+    }
+
+    #[test]
+    fn one_voice_can_tell_of_several_runs() {
+        let messages = Messages::new(false);
+        for _ in 0..2 {
+            messages.show(None, "{human_pos}");
+            messages.clone().advance();
+            assert_eq!(messages.progress().as_ref().unwrap().bar.position(), 1);
+            messages.finish(1, 0);
+            assert!(messages.progress().is_none());
+        }
+    }
 }

@@ -12,11 +12,13 @@ pub struct Fetch {
     /// A repository or a folder.
     pub model: String,
     pub hub: HubOptions,
+    /// Whether warnings and progress are left out.
+    pub quiet: bool,
 }
 
 impl Fetch {
     pub(super) fn run(self) -> Result<Exit> {
-        let files = hub::locate(&self.model, &self.hub, &Messages::new(self.hub.quiet))?;
+        let files = hub::locate(&self.model, &self.hub, &Messages::new(self.quiet))?;
         for folder in files.folders() {
             writeln!(report::stdout()?, "{}", folder.display())?;
         }

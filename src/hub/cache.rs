@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Layout and locks are those of Python's `huggingface_hub`; where a repository and a commit have
-//! their folders, hf-hub knows.
+//! their folders, hf-hub knows. Where links cannot be made, a snapshot holds the contents themselves.
 
 use hf_hub::{CacheRepo, Repo};
 use std::fs::{self, File, TryLockError};
@@ -18,8 +18,8 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::{process, thread};
 
-/// One repository's part of the cache.
-pub struct Cache {
+/// One repository's part of the hub cache.
+pub struct HubCache {
     layout: CacheRepo,
     folder: PathBuf,
     locks: PathBuf,
@@ -42,7 +42,7 @@ pub struct BlobLock {
     file: Option<File>,
 }
 
-impl Cache {
+impl HubCache {
     /// The part of repository `id` in the cache folder `hub`.
     pub fn new(hub: &Path, id: &str) -> Self {
         let repository = Repo::model(id.to_owned());
@@ -63,8 +63,7 @@ impl Cache {
     /// Looks for `file` of `revision`.
     pub fn look_up(&self, revision: &str, file: &str) -> Cached {
         let Some(commit) = self.commit(revision) else { return Cached::Unknown };
-        let path = self.snapshot(&commit).join(file);
-        if path.is_file() {
+        if let Some(path) = self.whole(&commit, file) {
             Cached::File(path)
         } else if self.no_exist(&commit).join(file).is_file() {
             Cached::Absent
@@ -101,6 +100,11 @@ impl Cache {
             Err(TryLockError::Error(_)) => false,
         };
         Ok(BlobLock { file: locked.then_some(file) })
+    }
+
+    /// `file` of `commit`, if it is here, as what it links to or as itself.
+    pub fn whole(&self, commit: &str, file: &str) -> Option<PathBuf> {
+        Some(self.snapshot(commit).join(file)).filter(|path| path.is_file())
     }
 
     /// Makes the blob with this etag `file` of `commit`.

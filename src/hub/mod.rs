@@ -3,10 +3,17 @@
 //! A repository's files come from the hub cache, which Python's `huggingface_hub` keeps, or else
 //! from the hub into it, so that each side finds what the other has downloaded. What the hub cache
 //! has is used without asking the hub whether there is something newer.
+//!
+//! The hf-hub crate says where a repository and its commits have their folders. The rest of it is not
+//! used: 0.5 sends the access token along to the host that a redirect names, appends to what it has
+//! without looking whether the server did go on from there, writes a branch's commit in place, knows
+//! neither time-outs nor checksums nor `HF_HUB_CACHE`, and asks twice for each file; 1.0 brings an
+//! asynchronous runtime.
 
 mod cache;
 mod download;
 mod open_file;
+mod remote;
 mod settings;
 
 pub use open_file::{FileDigest, FileRole, ModelDigest, OpenFile};
@@ -14,8 +21,8 @@ pub use open_file::{FileDigest, FileRole, ModelDigest, OpenFile};
 use crate::messages::Messages;
 use crate::model::layout::Layout;
 use anyhow::{Context, Result, anyhow, ensure};
-use cache::{Cache, Cached};
-use download::{FetchError, Hub};
+use cache::{Cached, HubCache};
+use remote::{FetchError, Hub};
 use serde_json::{Map, Value};
 use settings::{Settings, expand_home};
 use std::cell::{Cell, OnceCell};
@@ -50,8 +57,6 @@ pub struct HubOptions {
     pub revision: Option<String>,
     /// Whether only the hub cache may be used.
     pub offline: bool,
-    /// Whether a download shows no progress.
-    pub quiet: bool,
 }
 
 /// The files of one model, all on the local disk.
@@ -218,9 +223,9 @@ fn in_repository(
     ensure!(is_revision(revision), "{revision:?} cannot be the name of a branch, a tag or a commit");
     let repository = Repository {
         id,
-        cache: Cache::new(&settings.cache, id),
+        cache: HubCache::new(&settings.cache, id),
         offline: options.offline || settings.offline,
-        quiet: options.quiet,
+        messages,
         preprocessor_is_unknown: Cell::new(false),
         hub: OnceCell::new(),
         settings,
@@ -378,10 +383,10 @@ fn is_file_name(name: &str) -> bool {
 /// A repository of the hub, seen through the hub cache.
 struct Repository<'a> {
     id: &'a str,
-    cache: Cache,
+    cache: HubCache,
     settings: Settings,
     offline: bool,
-    quiet: bool,
+    messages: &'a Messages,
     /// Whether a file that may say how images are prepared could not be looked for.
     preprocessor_is_unknown: Cell<bool>,
     /// Made when the hub cache lacks something.
@@ -407,11 +412,11 @@ impl Repository<'_> {
         let hub = match self.hub.get() {
             Some(hub) => hub,
             None => {
-                let hub = Hub::new(&self.settings, self.quiet)?;
+                let hub = Hub::new(&self.settings)?;
                 self.hub.get_or_init(|| hub)
             }
         };
-        match hub.fetch(&self.cache, self.id, revision, file) {
+        match hub.fetch(&self.cache, self.id, revision, file, self.messages) {
             Ok(path) => Ok(Some(path)),
             Err(FetchError::NoFile) => Ok(None),
             Err(error) => Err(error).with_context(|| format!("cannot get {file} of revision {revision}")),
@@ -421,7 +426,7 @@ impl Repository<'_> {
     /// As `find`, of a revision that need not be there.
     fn find_if_there(&self, revision: &str, file: &str) -> Result<Option<PathBuf>> {
         self.find(revision, file).or_else(|error| match error.downcast_ref() {
-            Some(FetchError::NoRevision | FetchError::NoAccess { .. } | FetchError::Status(_)) => Ok(None),
+            Some(FetchError::NoRevision | FetchError::NoAccess { .. } | FetchError::Refused(_)) => Ok(None),
             _ => Err(error),
         })
     }
@@ -429,7 +434,7 @@ impl Repository<'_> {
     /// As `find`, of a file that a model need not have: not learning whether it does is no failure.
     fn find_if_known(&self, revision: &str, file: &str) -> Result<Option<PathBuf>> {
         let unknown = match self.find(revision, file) {
-            Err(error) if matches!(error.downcast_ref(), Some(FetchError::Unreachable { .. })) => true,
+            Err(error) if matches!(error.downcast_ref(), Some(FetchError::Unreachable(_))) => true,
             Ok(None) => self.offline && self.cache.look_up(revision, file) == Cached::Unknown,
             known => return known,
         };

@@ -23,8 +23,6 @@ pub struct Settings {
     pub offline: bool,
     /// How long a connection may be silent (`HF_HUB_DOWNLOAD_TIMEOUT`).
     pub timeout: Duration,
-    /// Certificates to trust instead of Mozilla's (`SSL_CERT_FILE`).
-    pub certificates: Option<PathBuf>,
     token: Token,
 }
 
@@ -89,7 +87,6 @@ impl Settings {
                 is_true("TRANSFORMERS_OFFLINE")?
             },
             timeout,
-            certificates: path("SSL_CERT_FILE"),
             token,
         })
     }

@@ -6,13 +6,13 @@
 //! source of its own; what a walk or a shard merely contains is filtered by what it is.
 
 mod archive;
-mod download;
 mod folder;
 mod formats;
 mod list;
 mod named;
 mod shard;
 mod stream;
+mod web;
 
 pub use named::{FilesFrom, Inputs};
 pub use shard::{Shard, ShardError};
@@ -114,7 +114,7 @@ impl ImageSource {
     pub fn read(self) -> Result<Vec<u8>, ReadError> {
         match self.origin {
             Origin::File(path) => read_file(&path),
-            Origin::Address(address) => download::download(&address),
+            Origin::Address(address) => web::download(&address),
             Origin::Bytes(bytes) => Ok(bytes),
             Origin::SameAs(_) => Err(ReadError::new("archive", "x")),
             Origin::OwnOutput => Err(ReadError::new("unreadable", "it is what the run writes")),

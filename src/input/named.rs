@@ -8,7 +8,8 @@ use super::folder::Folder;
 use super::list::List;
 use super::shard::Deal;
 use super::stream::{self, Opened};
-use super::{IMAGE_LIMIT_BYTES, ImageSource, Origin, ReadError, Shard, download, formats, read_within};
+use super::web::{self, Spelling};
+use super::{IMAGE_LIMIT_BYTES, ImageSource, Origin, ReadError, Shard, formats, read_within};
 use anyhow::{Context, Result, bail};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -146,22 +147,39 @@ impl<I> Sources<I> {
                 return Found::One(Origin::Failed(ReadError::new("unreadable", message)));
             }
             stream::open_stream(Box::new(io::stdin()))
-        } else if download::is_address(name) {
-            return Found::One(Origin::Address(name.to_string_lossy().into_owned()));
         } else {
-            match fs::metadata(name) {
-                Ok(metadata) if metadata.is_dir() => return Found::Many(Many::Folder(Folder::new(name))),
-                Ok(metadata) if metadata.is_file() && formats::has_image_extension(name) => {
-                    return Found::One(Origin::File(name.into()));
-                }
-                // What is wrong with it is told when it is read.
-                Err(_) => return Found::One(Origin::File(name.into())),
-                Ok(_) => stream::open_file(name),
+            match Spelling::of(name) {
+                Spelling::Path => return self.find_path(name, name),
+                Spelling::Image => return Found::One(Origin::Address(web::text_of(name))),
+                Spelling::Shard => web::open_shard(name),
+                Spelling::FileAddress => match web::path_of(name) {
+                    Ok(path) => return self.find_path(name, path.as_os_str()),
+                    Err(error) => Err(error),
+                },
+                Spelling::Unknown(scheme) => Err(web::unknown_scheme(&scheme)),
             }
         };
+        Self::found(name, name, opened)
+    }
+
+    /// What is at `path`, which the user called `name`.
+    fn find_path(&self, name: &OsStr, path: &OsStr) -> Found {
+        let opened = match fs::metadata(path) {
+            Ok(metadata) if metadata.is_dir() => return Found::Many(Many::Folder(Folder::new(path))),
+            Ok(metadata) if metadata.is_file() && formats::has_image_extension(path) => {
+                return Found::One(Origin::File(path.into()));
+            }
+            // What is wrong with it is told when it is read.
+            Err(_) => return Found::One(Origin::File(path.into())),
+            Ok(_) => stream::open_file(path),
+        };
+        Self::found(name, path, opened)
+    }
+
+    fn found(name: &OsStr, path: &OsStr, opened: Result<Opened, ReadError>) -> Found {
         match opened {
             Ok(Opened::Archive(flow)) => Found::Many(Many::Archive(Archive::new(name, flow))),
-            Ok(Opened::File) => Found::One(Origin::File(name.into())),
+            Ok(Opened::File) => Found::One(Origin::File(path.into())),
             Ok(Opened::Stream(bytes)) => Found::Passing(bytes),
             Err(error) => Found::One(Origin::Failed(error)),
         }

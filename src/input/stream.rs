@@ -107,7 +107,7 @@ pub(super) fn open_stream(mut stream: Box<dyn Read + Send>) -> Result<Opened, Re
     Ok(Opened::Stream(stream))
 }
 
-fn no_archive() -> ReadError {
+pub(super) fn no_archive() -> ReadError {
     ReadError::new("archive", "not a tar archive, though its name says so")
 }
 
@@ -117,13 +117,13 @@ fn read_head(reader: &mut impl Read) -> io::Result<Vec<u8>> {
     Ok(head)
 }
 
-fn is_named_archive(path: &OsStr) -> bool {
+pub(super) fn is_named_archive(path: &OsStr) -> bool {
     let name = path.to_string_lossy().to_ascii_lowercase();
     [".tar", ".tar.gz", ".tgz", ".tar.zst", ".tzst"].iter().any(|end| name.ends_with(end))
 }
 
 /// By the mark that every tar since 1988 has, or the checksum that those before it have too.
-fn is_tar(head: &[u8]) -> bool {
+pub(super) fn is_tar(head: &[u8]) -> bool {
     head.get(257..262) == Some(b"ustar")
         || (head.len() == BLOCK_BYTES && {
             let header = tar::Header::from_byte_slice(head);

@@ -10,7 +10,9 @@ mod oracle;
 mod parity;
 mod pinned;
 mod pixels;
+mod server;
 #[cfg(unix)]
 mod streams;
+mod web;
 mod weights;
 mod world;

@@ -3,12 +3,13 @@
 mod server;
 
 use self::server::{Fault, Server, TOKEN, sha256};
+use crate::server::{AUTHORITY, Answer, Server as WebServer};
 use crate::world::clipclass;
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -55,6 +56,7 @@ impl World {
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = clipclass();
         command.env("HF_HOME", self.home.path()).env("HF_ENDPOINT", self.server.endpoint());
+        command.env("CLIPCLASS_FIRST_PAUSE_MS", "1");
         command.arg("fetch").args(arguments);
         command
     }
@@ -480,6 +482,73 @@ fn an_insecure_connection_is_told_from_one_that_cannot_be_made() {
     });
     let output = world.command(&[ID]).env("HF_ENDPOINT", endpoint).output().unwrap();
     refusal(&output, &[ID, "no secure connection", "SSL_CERT_FILE"]);
+}
+
+#[test]
+fn a_hub_that_fails_for_a_moment_is_asked_again() {
+    let world = World::new();
+    let failures = [Answer::passing(503), Answer::passing(429), Answer::dropped()];
+    world.server.fail(&failures);
+    world.server.go_wrong(&[Fault::Status(502), Fault::Status(500)]);
+    let snapshot = folder(&world.fetch(&[ID]));
+    assert!(fs::read(snapshot.join("model.safetensors")).unwrap() == weights());
+    let asked = world.asked();
+    let config = format!("/{ID}/resolve/main/config.json");
+    assert_eq!(asked.iter().filter(|path| **path == config).count(), failures.len() + 1);
+    assert_eq!(asked.iter().filter(|path| *path == "elsewhere").count(), 3);
+}
+
+#[test]
+fn a_hub_that_goes_on_failing_is_given_up() {
+    let world = World::new();
+    world.server.refuse(503, "");
+    refusal(&world.fetch(&[ID]), &["config.json", ID, "status 503", "after 4 tries", "HF_ENDPOINT"]);
+    assert_eq!(world.asked().len(), 4);
+}
+
+#[test]
+fn a_hub_behind_a_proxy_is_asked_by_its_whole_address() {
+    let world = World::empty();
+    let proxy = WebServer::start(|_| Answer::new(404, "").header("X-Error-Code", "RepoNotFound"));
+    let mut command = world.command(&[ID]);
+    command.env("HF_ENDPOINT", "http://hub.example/hf").env("HTTP_PROXY", proxy.at(""));
+    refusal(&command.output().unwrap(), &[ID, "no such repository"]);
+    assert_eq!(proxy.targets(), [format!("http://hub.example/hf/{ID}/resolve/main/config.json")]);
+}
+
+#[test]
+fn a_hub_is_trusted_by_the_certificates_that_the_environment_names() {
+    let world = World::empty();
+    let hub = WebServer::start_tls(|_| Answer::new(404, "").header("X-Error-Code", "RepoNotFound"));
+    let fetch = |authority: Option<&str>| {
+        let mut command = world.command(&[ID]);
+        command.env("HF_ENDPOINT", format!("https://{}", hub.address()));
+        command.envs(authority.map(|path| ("SSL_CERT_FILE", path))).output().unwrap()
+    };
+    refusal(&fetch(Some(AUTHORITY)), &["no such repository"]);
+    refusal(&fetch(None), &["no secure connection", "SSL_CERT_FILE"]);
+    refusal(&fetch(Some("/nowhere.pem")), &["cannot use SSL_CERT_FILE, /nowhere.pem"]);
+}
+
+#[test]
+fn a_file_that_another_process_brought_where_links_cannot_be_made_is_found() {
+    let world = World::new();
+    // As another process that downloads the weights.
+    let lock = world.home.path().join("hub/.locks").join(world.repository(ID).file_name().unwrap());
+    fs::create_dir_all(&lock).unwrap();
+    let lock = fs::File::create(lock.join(format!("{}.lock", sha256(&weights())))).unwrap();
+    lock.lock().unwrap();
+    let mut fetch = world.command(&[ID]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(fetch.stderr.take().unwrap()).lines();
+    let waiting = said.next().unwrap().unwrap();
+    assert_eq!(waiting, "waiting for another process that downloads model.safetensors");
+    // What it downloaded is not left as a blob, but moved to its place.
+    fs::write(world.snapshot(ID, COMMIT).join("model.safetensors"), weights()).unwrap();
+    lock.unlock().unwrap();
+    let mut output = fetch.wait_with_output().unwrap();
+    output.stderr = said.map(|line| line.unwrap()).collect::<String>().into_bytes();
+    assert_eq!(folder(&output), world.snapshot(ID, COMMIT));
+    assert_eq!(world.asked().iter().filter(|path| path.starts_with("elsewhere")).count(), 0);
 }
 
 #[test]

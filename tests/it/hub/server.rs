@@ -1,11 +1,10 @@
 //! A hub and the other host that it keeps large contents at, on loopback.
 
+use crate::server::{self, Answer};
 use ring::digest;
 use std::collections::{HashMap, VecDeque};
-use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::thread;
 use std::time::Duration;
 
 /// The token that opens private repositories.
@@ -45,42 +44,42 @@ struct State {
     contents: HashMap<String, Vec<u8>>,
     private: bool,
     refuses: Option<(u16, &'static str)>,
+    /// How the hub fails before it works again.
+    hub_faults: VecDeque<Answer>,
     faults: VecDeque<Fault>,
+    /// Of both hosts, in order.
     requests: Vec<Request>,
 }
 
 pub struct Server {
-    hub: SocketAddr,
+    hub: server::Server,
     state: Arc<Mutex<State>>,
+    _other: server::Server,
 }
 
 impl Server {
     pub fn start() -> Self {
-        let listen = || TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        let (hub, other) = (listen(), listen());
         let state = Arc::<Mutex<State>>::default();
-        let (hub_address, other_address) = (hub.local_addr().unwrap(), other.local_addr().unwrap());
-        for (listener, is_hub) in [(hub, true), (other, false)] {
+        let other = {
             let state = state.clone();
-            thread::spawn(move || {
-                for stream in listener.incoming().flatten() {
-                    let state = state.clone();
-                    // A client that goes away is none of the server's business.
-                    thread::spawn(move || {
-                        if is_hub {
-                            serve_hub(stream, &state, other_address)
-                        } else {
-                            serve_other(stream, &state)
-                        }
-                    });
-                }
-            });
-        }
-        Self { hub: hub_address, state }
+            server::Server::start(move |request| {
+                state.lock().unwrap().remember(false, request);
+                answer_other(request, &state)
+            })
+        };
+        let hub = {
+            let (state, other) = (state.clone(), other.address());
+            server::Server::start(move |request| {
+                let mut state = state.lock().unwrap();
+                state.remember(true, request);
+                state.hub_faults.pop_front().unwrap_or_else(|| answer_hub(request, &state, other))
+            })
+        };
+        Self { hub, state, _other: other }
     }
 
     pub fn endpoint(&self) -> String {
-        format!("http://{}", self.hub)
+        self.hub.at("")
     }
 
     /// Makes `revision` of `repository` a commit with these files; large ones are kept elsewhere.
@@ -104,6 +103,11 @@ impl Server {
         self.state.lock().unwrap().refuses = Some((status, error_code));
     }
 
+    /// What the hub answers instead to the next requests.
+    pub fn fail(&self, answers: &[Answer]) {
+        self.state.lock().unwrap().hub_faults = answers.iter().cloned().collect();
+    }
+
     /// What goes wrong with the next answers of the other host.
     pub fn go_wrong(&self, faults: &[Fault]) {
         self.state.lock().unwrap().faults = faults.iter().copied().collect();
@@ -112,6 +116,15 @@ impl Server {
     /// The requests since this was last asked.
     pub fn requests(&self) -> Vec<Request> {
         std::mem::take(&mut self.state.lock().unwrap().requests)
+    }
+}
+
+impl State {
+    fn remember(&mut self, to_hub: bool, request: &server::Request) {
+        let header = |name| request.header(name).map(str::to_owned);
+        let path = request.target.clone();
+        let (range, authorization) = (header("range"), header("authorization"));
+        self.requests.push(Request { to_hub, path, range, authorization });
     }
 }
 
@@ -128,51 +141,20 @@ fn is_large(name: &str) -> bool {
     name.ends_with(".safetensors") || name.ends_with(".bin")
 }
 
-fn read_request(stream: &TcpStream, to_hub: bool) -> Option<Request> {
-    let mut lines = BufReader::new(stream).lines();
-    let path = lines.next()?.ok()?.split(' ').nth(1)?.to_owned();
-    let mut request = Request { to_hub, path, range: None, authorization: None };
-    for line in lines {
-        let line = line.ok()?;
-        match line.split_once(": ") {
-            Some((name, value)) if name.eq_ignore_ascii_case("range") => {
-                request.range = Some(value.to_owned())
-            }
-            Some((name, value)) if name.eq_ignore_ascii_case("authorization") => {
-                request.authorization = Some(value.to_owned());
-            }
-            Some(_) => {}
-            None => break,
-        }
-    }
-    Some(request)
-}
-
-fn answer(mut stream: &TcpStream, status: u16, headers: &[(&str, &str)], length: usize, body: &[u8]) {
-    let mut head = format!("HTTP/1.1 {status} x\r\nConnection: close\r\nContent-Length: {length}\r\n");
-    for (name, value) in headers {
-        head += &format!("{name}: {value}\r\n");
-    }
-    head += "\r\n";
-    let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
-}
-
-fn serve_hub(stream: TcpStream, state: &Mutex<State>, other: SocketAddr) {
-    let Some(request) = read_request(&stream, true) else { return };
-    let mut state = state.lock().unwrap();
-    state.requests.push(request.clone());
+fn answer_hub(request: &server::Request, state: &State, other: SocketAddr) -> Answer {
     let refuse = |status, code: &str, commit: &str| {
-        answer(&stream, status, &[("X-Error-Code", code), ("X-Repo-Commit", commit)], 0, b"");
+        // So that what may pass is asked for again at once.
+        Answer::passing(status).header("X-Error-Code", code).header("X-Repo-Commit", commit)
     };
     if let Some((status, code)) = state.refuses {
         return refuse(status, code, "");
     }
-    if state.private && request.authorization.as_deref() != Some(&format!("Bearer {TOKEN}")) {
+    if state.private && request.header("authorization") != Some(&format!("Bearer {TOKEN}")) {
         return refuse(401, "RepoNotFound", "");
     }
     // The tokenizer is behind a redirect that stays on this host, as small files are on the real hub.
-    let path = request.path.strip_prefix("/api/resolve-cache").unwrap_or(&request.path);
-    let is_cached = path.len() < request.path.len();
+    let path = request.target.strip_prefix("/api/resolve-cache").unwrap_or(&request.target);
+    let is_cached = path.len() < request.target.len();
     let Some((repository, rest)) = path[1..].split_once("/resolve/") else { return refuse(404, "", "") };
     let (revision, name) = rest.split_once('/').unwrap();
     if !state.revisions.keys().any(|(known, _)| known == repository) {
@@ -185,54 +167,49 @@ fn serve_hub(stream: TcpStream, state: &Mutex<State>, other: SocketAddr) {
     let key = (repository.to_owned(), commit.clone(), name.to_owned());
     let Some(content) = state.files.get(&key) else { return refuse(404, "EntryNotFound", commit) };
     let git_etag = format!("\"{}\"", hex(&digest::SHA1_FOR_LEGACY_USE_ONLY, content));
-    let common = [("X-Repo-Commit", commit.as_str()), ("ETag", git_etag.as_str())];
+    let told =
+        |answer: Answer| answer.header("X-Repo-Commit", commit.as_str()).header("ETag", git_etag.as_str());
     let sha256 = sha256(content);
     if is_large(name) {
-        let linked_etag = format!("\"{sha256}\"");
-        let length = content.len().to_string();
-        let location = format!("http://{other}/{sha256}");
-        let linked =
-            [("X-Linked-Etag", linked_etag.as_str()), ("X-Linked-Size", &length), ("Location", &location)];
-        answer(&stream, 302, &[&common[..], &linked].concat(), 5, b"Found");
+        told(Answer::new(302, "Found"))
+            .header("X-Linked-Etag", format!("\"{sha256}\""))
+            .header("X-Linked-Size", content.len().to_string())
+            .header("Location", format!("http://{other}/{sha256}"))
     } else if name == "tokenizer.json" && !is_cached {
-        let location = format!("/api/resolve-cache{path}");
-        answer(&stream, 307, &[&common[..], &[("Location", &location)]].concat(), 0, b"");
+        told(Answer::new(307, "")).header("Location", format!("/api/resolve-cache{path}"))
     } else {
-        answer(&stream, 200, &common, content.len(), content);
+        told(Answer::ok(content.as_slice()))
     }
 }
 
-fn serve_other(stream: TcpStream, state: &Mutex<State>) {
-    let Some(request) = read_request(&stream, false) else { return };
-    let (mut content, fault) = {
+fn answer_other(request: &server::Request, state: &Mutex<State>) -> Answer {
+    let (content, fault) = {
         let mut state = state.lock().unwrap();
-        state.requests.push(request.clone());
-        (state.contents.get(&request.path[1..]).cloned(), state.faults.pop_front())
+        (state.contents.get(&request.target[1..]).cloned(), state.faults.pop_front())
     };
-    let Some(content) = &mut content else { return answer(&stream, 404, &[], 0, b"") };
+    let Some(mut content) = content else { return Answer::new(404, "") };
     let whole = content.len();
-    let mut start = request.range.map_or(0, |range| {
+    let mut start = request.header("range").map_or(0, |range| {
         range.strip_prefix("bytes=").and_then(|range| range.strip_suffix('-')).unwrap().parse().unwrap()
     });
     match fault {
-        Some(Fault::Status(status)) => return answer(&stream, status, &[], 0, b""),
-        Some(Fault::Slow(pause)) => thread::sleep(pause),
+        Some(Fault::Status(status)) => return Answer::passing(status),
         Some(Fault::Corrupt) => content[whole / 2] ^= 1,
         Some(Fault::NoRange) => start = 0,
         _ => {}
     }
     if start > 0 && start >= whole {
-        return answer(&stream, 416, &[], 0, b"");
+        return Answer::new(416, "");
     }
-    let sent = match fault {
-        Some(Fault::Cut(bytes) | Fault::Silence(bytes)) => start + bytes,
-        _ => whole,
+    let rest = content.split_off(start);
+    let answer = match start {
+        0 => Answer::ok(rest),
+        _ => Answer::new(206, rest).header("Content-Range", format!("bytes {start}-{}/{whole}", whole - 1)),
     };
-    let range = format!("bytes {start}-{}/{whole}", whole - 1);
-    let (status, headers) =
-        if start == 0 { (200, vec![]) } else { (206, vec![("Content-Range", range.as_str())]) };
-    answer(&stream, status, &headers, whole - start, &content[start..sent]);
-    if let Some(Fault::Silence(_)) = fault {
-        thread::sleep(Duration::from_secs(60));
+    match fault {
+        Some(Fault::Cut(bytes)) => answer.cut(bytes),
+        Some(Fault::Silence(bytes)) => answer.silent_after(bytes),
+        Some(Fault::Slow(delay)) => answer.delayed(delay),
+        _ => answer,
     }
 }
