@@ -14,8 +14,8 @@ pub type Group = [[i16; LANES]; 64];
 #[derive(Debug, Clone, Default)]
 pub struct Blocks {
     pub groups: Vec<Group>,
-    /// For each group the last coefficient that may differ from 0.
-    pub last: Vec<u8>,
+    /// For each block the last coefficient that may differ from 0.
+    pub last: Vec<[u8; LANES]>,
     /// Groups in a row.
     pub groups_wide: usize,
 }
@@ -33,7 +33,16 @@ impl Blocks {
     pub fn new(blocks_wide: usize, blocks_high: usize) -> Self {
         let groups_wide = blocks_wide.div_ceil(LANES);
         let groups = groups_wide * blocks_high;
-        Self { groups: vec![[[0; LANES]; 64]; groups], last: vec![0; groups], groups_wide }
+        Self { groups: vec![[[0; LANES]; 64]; groups], last: vec![[0; LANES]; groups], groups_wide }
+    }
+
+    /// Makes all coefficients 0 again.
+    pub fn clear(&mut self) {
+        for (group, last) in self.groups.iter_mut().zip(&mut self.last) {
+            let reach = last.iter().fold(0, |reach, last| reach.max(*last));
+            group.iter_mut().take(usize::from(reach) + 1).for_each(|lanes| *lanes = [0; LANES]);
+            *last = [0; LANES];
+        }
     }
 
     /// The block at a place, unless it is outside.
@@ -41,7 +50,8 @@ impl Blocks {
     pub fn block(&mut self, row: usize, column: usize) -> Option<Block<'_>> {
         let index = row * self.groups_wide + column / LANES;
         let (group, last) = (self.groups.get_mut(index)?, self.last.get_mut(index)?);
-        Some(Block { group, lane: column % LANES, last })
+        let lane = column % LANES;
+        Some(Block { group, lane, last: last.get_mut(lane)? })
     }
 }
 

@@ -3,13 +3,14 @@
 //! A band is some rows of units, and made without its neighbours, on whichever thread is free. Only the
 //! rows on either side of a seam between bands may need both; these are made when all bands are.
 
-use super::coefficients::Blocks;
+use super::coefficients::{Blocks, LANES};
 use super::colour::Colours;
 use super::frame::{Frame, SIDE};
 use super::tables::Quantisation;
 use super::transform::transform_row;
 use super::upsample::Stretch;
 use super::{Broken, JpegError};
+use std::sync::Mutex;
 
 /// Pixels of a band: enough to be worth a task, few enough to stay in a second-level cache.
 const BAND_PIXELS: usize = 1 << 16;
@@ -20,6 +21,8 @@ pub struct Output<'a> {
     /// The factors of each component.
     pub quantisation: &'a [Quantisation],
     pub colours: Colours,
+    /// Buffers of bands that are made.
+    spare: Mutex<Vec<Scratch>>,
 }
 
 /// Consecutive lines of a component.
@@ -46,7 +49,11 @@ pub struct Edges {
 
 const MISSING: JpegError = Broken("a part of the picture is missing");
 
-impl Output<'_> {
+impl<'a> Output<'a> {
+    pub fn new(frame: &'a Frame, quantisation: &'a [Quantisation], colours: Colours) -> Self {
+        Self { frame, quantisation, colours, spare: Mutex::default() }
+    }
+
     /// Rows of units in a band.
     pub fn band_units(&self) -> usize {
         let unit_pixels = self.frame.max_v * SIDE * self.frame.width;
@@ -73,19 +80,22 @@ impl Output<'_> {
         let row_bytes = frame.width * 3;
         let first_row = unit * frame.max_v * SIDE;
         let rows = levels.len() / row_bytes;
-        let mut bands = Vec::new();
-        for ((component, blocks), quantisation) in frame.components.iter().zip(blocks).zip(self.quantisation) {
-            let line_bytes = blocks.groups_wide * super::coefficients::LANES * SIDE;
+        let mut scratch = self.spare.lock().ok().and_then(|mut spare| spare.pop()).unwrap_or_default();
+        let mut bands = std::mem::take(&mut scratch.bands);
+        bands.resize_with(blocks.len(), Lines::default);
+        for (((component, blocks), quantisation), lines) in
+            frame.components.iter().zip(blocks).zip(self.quantisation).zip(&mut bands)
+        {
+            let line_bytes = blocks.groups_wide * LANES * SIDE;
             let block_rows = rows.div_ceil(frame.max_v * SIDE) * component.v;
-            let mut samples = vec![0; block_rows * SIDE * line_bytes];
-            for (row, lines) in samples.chunks_exact_mut(SIDE * line_bytes).enumerate() {
+            (lines.first, lines.line_bytes) = (unit * component.v * SIDE, line_bytes);
+            lines.samples.resize(block_rows * SIDE * line_bytes, 0);
+            for (row, lines) in lines.samples.chunks_exact_mut(SIDE * line_bytes).enumerate() {
                 transform_row(blocks, at * component.v + row, quantisation, lines, line_bytes)?;
             }
-            bands.push(Lines { first: unit * component.v * SIDE, samples, line_bytes });
         }
         let last_row = first_row + rows;
         let is_last = last_row >= frame.height;
-        let mut scratch = Scratch::default();
         for (y, row) in (first_row..).zip(levels.chunks_exact_mut(row_bytes)) {
             let is_on_seam = (y == first_row && y > 0) || (y + 1 == last_row && !is_last);
             if !(is_on_seam && self.has_seams()) {
@@ -99,6 +109,10 @@ impl Output<'_> {
                 [lines.first, last].map(|line| lines.line(line).unwrap_or_default().to_vec())
             };
             edges.lines = bands.iter().zip(&frame.components).map(edge).collect();
+        }
+        scratch.bands = bands;
+        if let Ok(mut spare) = self.spare.lock() {
+            spare.push(scratch);
         }
         Ok(())
     }
@@ -162,6 +176,8 @@ impl Output<'_> {
 /// Rows that are made on the way.
 #[derive(Default)]
 struct Scratch {
+    /// The lines of each component.
+    bands: Vec<Lines>,
     rows: [Vec<u8>; 4],
     sums: [Vec<u16>; 4],
 }

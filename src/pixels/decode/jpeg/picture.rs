@@ -12,6 +12,7 @@ use super::sequential::{BlockDecoder, Reader, Sequential};
 use super::tables::{Quantisation, Tables};
 use super::{Broken, ENDS_EARLY, JpegError, Rgb};
 use rayon::prelude::*;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// The most scans of a file. A picture sent bit by bit and coefficient by coefficient has fewer.
@@ -103,7 +104,7 @@ fn decode_single_scan(
 ) -> Result<Rgb, JpegError> {
     let places = 0..frame.components.len();
     let quantisation = &places.map(|index| quantisation(tables, frame, index)).collect::<Result<Vec<_>, _>>()?;
-    let output = Output { frame, quantisation, colours };
+    let output = Output::new(frame, quantisation, colours);
     match frame.coding {
         Coding::Huffman => decode_bands(Sequential::new(scan, tables)?, segments, tables, scan, &output),
         Coding::Arithmetic => decode_bands(Arithmetic::new(&tables.conditioning), segments, tables, scan, &output),
@@ -119,9 +120,8 @@ fn decode_bands<D: BlockDecoder + Send>(
 ) -> Result<Rgb, JpegError> {
     let frame = output.frame;
     let mut reader = Reader::new(decoder, segments.bytes(), segments.position(), tables.restart_interval);
-    let mut decode_band = |unit: usize| {
+    let mut decode_band = |unit: usize, mut blocks: Vec<Blocks>| {
         let units = output.band_units().min(frame.mcus_high() - unit);
-        let mut blocks = new_blocks(frame, units);
         for row in 0..units {
             reader.decode_row(scan, row, &mut blocks)?;
         }
@@ -129,7 +129,8 @@ fn decode_bands<D: BlockDecoder + Send>(
     };
     let rgb = if frame.mcus_high() <= output.band_units() {
         let mut levels = vec![0; frame.width * frame.height * 3];
-        output.make_band(&decode_band(0)?, 0, 0, &mut levels, &mut Edges::default())?;
+        let blocks = decode_band(0, new_blocks(frame, frame.mcus_high()))?;
+        output.make_band(&blocks, 0, 0, &mut levels, &mut Edges::default())?;
         levels
     } else {
         decode_beside_output(decode_band, output)?
@@ -140,22 +141,29 @@ fn decode_bands<D: BlockDecoder + Send>(
 
 /// Decodes band after band here, while other threads make pixels of those before, if any is free.
 fn decode_beside_output(
-    mut decode_band: impl FnMut(usize) -> Result<Vec<Blocks>, JpegError> + Send,
+    mut decode_band: impl FnMut(usize, Vec<Blocks>) -> Result<Vec<Blocks>, JpegError> + Send,
     output: &Output,
 ) -> Result<Vec<u8>, JpegError> {
     let frame = output.frame;
     let mut levels = vec![0; frame.width * frame.height * 3];
     let bands = frame.mcus_high().div_ceil(output.band_units());
     let mut edges = vec![Edges::default(); bands];
+    // Blocks of bands that are made.
+    let spare = &Mutex::new(Vec::<Vec<Blocks>>::new());
     let (waiting, failed) = (&AtomicUsize::new(0), &AtomicBool::new(false));
     rayon::scope(|scope| {
         let parts = levels.chunks_mut(output.band_rows() * frame.width * 3).zip(&mut edges);
         for (band, (levels, edges)) in parts.enumerate() {
             let unit = band * output.band_units();
-            let blocks = decode_band(unit)?;
+            let cleared = spare.lock().ok().and_then(|mut spare| spare.pop());
+            let mut blocks = decode_band(unit, cleared.unwrap_or_else(|| new_blocks(frame, output.band_units())))?;
             let mut make = move || {
                 if output.make_band(&blocks, unit, 0, levels, edges).is_err() {
                     failed.store(true, Ordering::Relaxed);
+                }
+                blocks.iter_mut().for_each(Blocks::clear);
+                if let Ok(mut spare) = spare.lock() {
+                    spare.push(std::mem::take(&mut blocks));
                 }
             };
             // When no thread takes bands away, the blocks are better made to pixels while they are warm.
@@ -246,7 +254,7 @@ fn decode_many_scans(
     }
     check_sent(&sent)?;
     let quantisation: Vec<_> = sent.iter().map(|sent| sent.quantisation.unwrap_or([0; 64])).collect();
-    let output = Output { frame, quantisation: &quantisation, colours };
+    let output = Output::new(frame, &quantisation, colours);
     let levels = make_all(&output, &blocks)?;
     Ok(Rgb { width: frame.width as u32, height: frame.height as u32, levels })
 }

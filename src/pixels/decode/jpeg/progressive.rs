@@ -58,16 +58,27 @@ impl BlockDecoder for Progressive {
                 block.set(0, block.get(0) | i16::from(bits.bit()) << low_bit);
                 Ok(())
             }),
-            (false, refines) => {
+            (false, true) => {
                 let table = tables.first().ok_or(NO_TABLE)?;
-                if refines {
-                    for_each_block(scan, row, columns, blocks, |_, block| {
-                        refine_ac(table, bits, ended, band.clone(), low_bit, block)
-                    })
-                } else {
-                    for_each_block(scan, row, columns, blocks, |_, block| {
+                for_each_block(scan, row, columns, blocks, |_, block| {
+                    refine_ac(table, bits, ended, band.clone(), low_bit, block)
+                })
+            }
+            (false, false) => {
+                let table = tables.first().ok_or(NO_TABLE)?;
+                let mut column = columns.start;
+                loop {
+                    // Blocks that have nothing are not even looked at.
+                    let skipped = (*ended as usize).min(columns.end - column);
+                    *ended -= skipped as u32;
+                    column += skipped;
+                    if column >= columns.end {
+                        break Ok(());
+                    }
+                    for_each_block(scan, row, column..column + 1, blocks, |_, block| {
                         decode_ac(table, bits, ended, band.clone(), low_bit, block)
-                    })
+                    })?;
+                    column += 1;
                 }
             }
         }?;
@@ -115,10 +126,6 @@ fn decode_ac(
     low_bit: u8,
     block: &mut Block,
 ) -> Result<(), JpegError> {
-    if *ended > 0 {
-        *ended -= 1;
-        return Ok(());
-    }
     let mut k = band.start;
     while k < band.end {
         match take_run(table, bits)? {

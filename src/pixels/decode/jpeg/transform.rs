@@ -51,7 +51,7 @@ pub fn transform_row(
         if !is_in_range(group, quantisation) {
             return Err(DC_TOO_LARGE);
         }
-        match last {
+        match last.iter().fold(0, |reach, last| reach.max(*last)) {
             0 => transform::<1>(group, &factors, &mut samples),
             // These are in the first four rows and columns.
             ..10 => transform::<4>(group, &factors, &mut samples),
