@@ -40,6 +40,8 @@ impl Arithmetic {
 }
 
 impl BlockDecoder for Arithmetic {
+    const LEAVES_LOST_EMPTY: bool = false;
+
     fn decode_units(
         &mut self,
         coded: &[u8],

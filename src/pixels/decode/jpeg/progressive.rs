@@ -34,6 +34,8 @@ impl Progressive {
 }
 
 impl BlockDecoder for Progressive {
+    const LEAVES_LOST_EMPTY: bool = true;
+
     fn decode_units(
         &mut self,
         coded: &[u8],

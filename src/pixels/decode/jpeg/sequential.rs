@@ -15,6 +15,9 @@ const OUTSIDE: JpegError = Broken("a scan goes past the picture");
 
 /// A way of coding coefficients.
 pub trait BlockDecoder {
+    /// Whether libjpeg leaves blocks empty when their data are lost, instead of making them up.
+    const LEAVES_LOST_EMPTY: bool;
+
     /// Decodes units of a row, `columns`, from the coded bytes of an interval.
     fn decode_units(
         &mut self,
@@ -75,7 +78,8 @@ impl<'a, D: BlockDecoder> Reader<'a, D> {
                 self.decoder.restart();
                 self.lost = match self.intervals.restart(&mut self.coded)? {
                     Interval::Coded => None,
-                    Interval::Lost => self.lost.or(Some(Lost::First)),
+                    Interval::Lost if D::LEAVES_LOST_EMPTY => self.lost.or(Some(Lost::First)),
+                    Interval::Lost => return Err(Broken("a restart marker is missing")),
                 };
             }
             let end = column + self.until_restart.min(scan.wide - column);
@@ -156,6 +160,8 @@ impl Sequential {
 }
 
 impl BlockDecoder for Sequential {
+    const LEAVES_LOST_EMPTY: bool = true;
+
     fn decode_units(
         &mut self,
         coded: &[u8],
