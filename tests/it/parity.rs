@@ -306,9 +306,7 @@ fn assert_same_probabilities(kind: &str) {
     for (((image, record), cosines), probabilities) in
         images.iter().zip(&records).zip(&cosines).zip(&probabilities)
     {
-        // libjpeg rounds the upsampling of colours up and down by turns, zune-jpeg up: a level here and there.
-        let jpeg = image.ends_with(".jpg") && *image != "png-named.jpg";
-        let (cosine_bound, probability_bound) = if jpeg { (3e-4, 2e-3) } else { (1e-6, 1e-5) };
+        let (cosine_bound, probability_bound) = (1e-6, 1e-5);
         for ((score, cosine), probability) in
             record["scores"].as_array().unwrap().iter().zip(cosines).zip(probabilities)
         {

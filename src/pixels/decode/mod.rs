@@ -6,17 +6,14 @@
 //! scaled like 16-bit colour. Where it guesses, clipclass refuses: a JPEG broken in the middle is an
 //! error, not a picture with a grey rest.
 
+mod jpeg;
+
 use super::{Picture, PixelsError};
 use image::metadata::Orientation;
 use image::{ColorType, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage};
 use rayon::prelude::*;
 use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use zune_jpeg::JpegDecoder;
-use zune_jpeg::errors::DecodeErrors;
-use zune_jpeg::zune_core::bytestream::ZCursor;
-use zune_jpeg::zune_core::colorspace::ColorSpace;
-use zune_jpeg::zune_core::options::DecoderOptions;
 
 /// The most pixels of a picture: where Pillow, too, takes it for a decompression bomb.
 const MAX_PIXELS: u64 = 178_956_970;
@@ -60,50 +57,21 @@ fn check_size(width: u64, height: u64) -> Result<(), PixelsError> {
     Ok(())
 }
 
-/// Straight through zune-jpeg: the image crate would parse the headers three times, copy the file, and
-/// let broken data pass.
 fn decode_jpeg(bytes: &[u8]) -> Result<(RgbImage, Orientation), PixelsError> {
-    let fail = |error: DecodeErrors| PixelsError::Decode(error.to_string());
-    if !is_complete_jpeg(bytes) {
-        return Err(PixelsError::Decode("unexpected end of file".into()));
-    }
-    let options = DecoderOptions::default()
-        .set_strict_mode(true)
-        .set_max_width(usize::from(u16::MAX))
-        .set_max_height(usize::from(u16::MAX))
-        .jpeg_set_out_colorspace(ColorSpace::RGB);
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
-    decoder.decode_headers().map_err(fail)?;
-    let (width, height) = decoder.dimensions().unwrap_or_default();
-    check_size(width as u64, height as u64)?;
-    let orientation = decoder.exif().and_then(|exif| Orientation::from_exif_chunk(exif));
-    let levels = decoder.decode().map_err(fail)?;
-    Ok((rgb(width as u32, height as u32, levels)?, orientation.unwrap_or(Orientation::NoTransforms)))
+    let jpeg::Rgb { width, height, levels } = jpeg::decode(bytes, MAX_PIXELS)?;
+    let orientation = jpeg_exif(bytes).and_then(Orientation::from_exif_chunk);
+    Ok((rgb(width, height, levels)?, orientation.unwrap_or(Orientation::NoTransforms)))
 }
 
-/// Whether a JPEG's end marker is there, which a decoder does not need to be content.
-fn is_complete_jpeg(bytes: &[u8]) -> bool {
-    const END: [u8; 2] = [0xff, 0xd9];
-    if bytes.ends_with(&END) {
-        return true;
-    }
-    // More may follow it: a second picture, a film, padding. Walk over the segments.
-    let mut rest = bytes.get(2..).unwrap_or_default();
-    loop {
-        // Coded data and, leniently, anything else between segments.
-        let Some(at) = rest.iter().position(|byte| *byte == 0xff) else { return false };
-        let Some(marker) = rest.get(at + 1) else { return false };
-        rest = &rest[at + 1..];
-        match marker {
-            0xd9 => return true,
-            // A stuffed byte, a restart, a fill byte: no segment.
-            0x00 | 0x01 | 0xd0..=0xd8 | 0xff => {}
-            _ => {
-                let Some(&[high, low]) = rest.get(1..3) else { return false };
-                rest = rest.get(1 + usize::from(u16::from_be_bytes([high, low]))..).unwrap_or_default();
-            }
+/// The Exif block of a JPEG.
+fn jpeg_exif(bytes: &[u8]) -> Option<&[u8]> {
+    let mut segments = jpeg::Segments::new(bytes).ok()?;
+    while let Ok(Some(segment)) = segments.next() {
+        if segment.marker == jpeg::APP1 && let Some(exif) = segment.body.strip_prefix(b"Exif\0\0") {
+            return Some(exif);
         }
     }
+    None
 }
 
 fn decode_other(bytes: &[u8], format: ImageFormat) -> Result<(RgbImage, Orientation), PixelsError> {
@@ -193,6 +161,15 @@ fn turn(picture: RgbImage, orientation: Orientation) -> RgbImage {
         }
     });
     RgbImage::from_raw(width as u32, height as u32, turned).expect("turning keeps the number of pixels")
+}
+
+impl From<jpeg::JpegError> for PixelsError {
+    fn from(error: jpeg::JpegError) -> Self {
+        match error {
+            jpeg::JpegError::Limit(_) => Self::Limit(error.to_string()),
+            _ => Self::Decode(error.to_string()),
+        }
+    }
 }
 
 impl From<ImageError> for PixelsError {
