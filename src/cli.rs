@@ -1,19 +1,20 @@
-//! The command line: arguments → a [`Command`] made of the other rooms' words.
+//! Arguments → a [`Command`] made of the other rooms' words.
 
 use crate::cache;
+use crate::commands::{Classify, Command, Fetch, OutputChoice};
 use crate::hub::HubOptions;
 use crate::input::{FilesFrom, Inputs, Shard};
 use crate::labels::{self, GivenLabel, LabelSet, Template};
 use crate::model::device::{BUILT_FOR, DeviceChoice};
 use crate::model::precision::Precision;
-use crate::pipeline::{Job, ModelChoice, OutputChoice};
-use crate::report::Format;
+use crate::report::{EarlierFailures, Format};
 use crate::score::Judgement;
 use anyhow::{Context, Result, ensure};
+use clap::builder::PossibleValue;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use std::ffi::OsString;
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, IsTerminal, Read};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -24,41 +25,23 @@ pub const DEFAULT_MODEL: &str = "openai/clip-vit-base-patch32";
 /// Images in a batch: more hardly help a CPU and make the first wait.
 const DEFAULT_BATCH_SIZE: NonZeroUsize = NonZeroUsize::new(8).expect("not zero");
 
-/// What the user asked for.
-pub enum Command {
-    /// Classify images.
-    Classify { job: Box<Job>, quiet: bool },
-    /// Bring a model into the cache.
-    Fetch { model: String, hub: HubOptions },
-    /// Say what the cache holds.
-    CacheInfo(PathBuf),
-    /// Empty the cache.
-    CacheClear(PathBuf),
-    /// Print a completion script for a shell.
-    Completions(Shell),
-    /// Print the manual page.
-    Manual,
+/// Reads the process's arguments; ends the process where clap answers by itself.
+///
+/// *Errors* when labels or inputs are not usable.
+pub fn parse() -> Result<Command> {
+    Cli::parse().into_command()
 }
 
-impl Command {
-    /// Reads the process's arguments; ends the process where clap answers by itself.
-    ///
-    /// *Errors* when labels or inputs are not usable.
-    pub fn from_args() -> Result<Self> {
-        Cli::parse().into_command()
-    }
-}
-
-/// Writes a completion script for `shell`.
-pub fn write_completions(shell: Shell, out: &mut dyn Write) -> io::Result<()> {
+fn completions(shell: Shell) -> Vec<u8> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "clipclass", &mut script);
-    out.write_all(&script)
+    script
 }
 
-/// Writes the manual page, in roff.
-pub fn write_manual(out: &mut dyn Write) -> io::Result<()> {
-    clap_mangen::Man::new(Cli::command()).render(out)
+fn manual() -> Result<Vec<u8>> {
+    let mut page = Vec::new();
+    clap_mangen::Man::new(Cli::command()).render(&mut page)?;
+    Ok(page)
 }
 
 fn version() -> &'static str {
@@ -235,7 +218,7 @@ impl CacheArgs {
 struct OutputArgs {
     /// How records are printed
     #[arg(long, value_enum, default_value_t)]
-    format: FormatName,
+    format: Format,
     /// JSON Lines, one object an image; the same as --format json
     #[arg(long, conflicts_with = "format")]
     json: bool,
@@ -246,6 +229,9 @@ struct OutputArgs {
     /// skipped, the others are added
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with_all = ["output", "format"])]
     resume: Option<PathBuf>,
+    /// With --resume: try the images that failed again; their old records go
+    #[arg(long, requires = "resume")]
+    retry_failed: bool,
     /// Give only the N best labels, best first
     #[arg(short = 'k', long, value_name = "N")]
     top: Option<NonZeroUsize>,
@@ -260,43 +246,42 @@ struct OutputArgs {
     quiet: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-enum FormatName {
-    /// For reading
-    #[default]
-    Text,
-    /// JSON Lines, one object an image
-    Json,
-    /// A table for programs, one row an image
-    Csv,
-    /// A table for documents, one row an image
-    Markdown,
+impl ValueEnum for Format {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Text, Self::Json, Self::Csv, Self::Markdown]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self {
+            Self::Text => PossibleValue::new("text").help("For reading"),
+            Self::Json => PossibleValue::new("json").help("JSON Lines, one object an image"),
+            Self::Csv => PossibleValue::new("csv").help("A table for programs, one row an image"),
+            Self::Markdown => PossibleValue::new("markdown").help("A table for documents, one row an image"),
+        })
+    }
 }
 
 impl Cli {
     fn into_command(self) -> Result<Command> {
         Ok(match self.command {
-            Some(Verb::Fetch { model, hub, quiet }) => Command::Fetch { model, hub: hub.options(quiet) },
+            Some(Verb::Fetch { model, hub, quiet }) => {
+                Command::Fetch(Fetch { model, hub: hub.options(quiet) })
+            }
             Some(Verb::Cache { verb: CacheVerb::Info(cache) }) => Command::CacheInfo(cache.some_folder()?),
             Some(Verb::Cache { verb: CacheVerb::Clear(cache) }) => Command::CacheClear(cache.some_folder()?),
-            Some(Verb::Completions { shell }) => Command::Completions(shell),
-            Some(Verb::Man) => Command::Manual,
-            None => Command::Classify { quiet: self.output.quiet, job: Box::new(self.into_job()?) },
+            Some(Verb::Completions { shell }) => Command::Print(completions(shell)),
+            Some(Verb::Man) => Command::Print(manual()?),
+            None => Command::Classify(Box::new(self.into_classify()?)),
         })
     }
 
-    fn into_job(self) -> Result<Job> {
+    fn into_classify(self) -> Result<Classify> {
         let Self { input, labels, model, run, output, .. } = self;
-        let format = match output.format {
-            _ if output.json || output.resume.is_some() => Format::Json,
-            FormatName::Text => Format::Text,
-            FormatName::Json => Format::Json,
-            FormatName::Csv => Format::Csv,
-            FormatName::Markdown => Format::Markdown,
-        };
+        let format = if output.json || output.resume.is_some() { Format::Json } else { output.format };
         let show = output.show;
         let output_choice = match (output.output, output.resume) {
-            (_, Some(path)) => OutputChoice::Resume(path),
+            (_, Some(path)) if output.retry_failed => OutputChoice::Resume(path, EarlierFailures::Retry),
+            (_, Some(path)) => OutputChoice::Resume(path, EarlierFailures::Keep),
             (Some(path), None) => OutputChoice::File(path),
             (None, None) => OutputChoice::Stdout,
         };
@@ -313,15 +298,13 @@ impl Cli {
             !(stdin_is_input && labels.labels_file.as_deref() == Some(Path::new("-"))),
             "standard input cannot give both images and labels"
         );
-        Ok(Job {
+        Ok(Classify {
             inputs: input.inputs(),
             labels: labels.set()?,
-            model: ModelChoice {
-                name: model.model,
-                hub: model.hub.options(output.quiet),
-                device: run.device,
-                precision: run.precision,
-            },
+            model: model.model,
+            hub: model.hub.options(output.quiet),
+            device: run.device,
+            precision: run.precision,
             batch_size: run.batch_size.get(),
             threads: run.threads.map(NonZeroUsize::get),
             cache: if run.no_cache { None } else { run.cache.folder() },
@@ -329,6 +312,7 @@ impl Cli {
             format,
             output: output_choice,
             show,
+            quiet: output.quiet,
         })
     }
 }

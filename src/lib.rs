@@ -18,8 +18,10 @@
 
 #![cfg_attr(not(test), warn(clippy::exit, clippy::print_stdout, clippy::unwrap_used))]
 
+pub mod bug;
 pub mod cache;
 pub mod cli;
+pub mod commands;
 pub mod hub;
 pub mod input;
 pub mod kernels;

@@ -84,6 +84,8 @@ pub enum Origin {
     /// The same picture as an earlier source of the same stream, whose bytes are gone: a link in a
     /// shard. Whoever kept what became of that source can tell what becomes of this.
     SameAs(ImageName),
+    /// The file that the run is to write.
+    OwnOutput,
     /// Something that was asked for and cannot be had.
     Failed(ReadError),
 }
@@ -116,6 +118,7 @@ impl ImageSource {
             Origin::Address(address) => download::download(&address),
             Origin::Bytes(bytes) => Ok(bytes),
             Origin::SameAs(image) => Err(ReadError::unknown(&image)),
+            Origin::OwnOutput => Err(ReadError::new("unreadable", "it is what the run writes")),
             Origin::Failed(error) => Err(error),
         }
     }

@@ -180,7 +180,7 @@ mod tests {
     #[test]
     fn a_json_list_is_its_labels() {
         for file in [
-            r#"["a cat", "crane, bird", "#1"]"#,
+            r##"["a cat", "crane, bird", "#1"]"##,
             "\u{feff}[\r\n  \"a cat\",\r\n  \"crane, bird\",\r\n  \" #1\"\r\n]\r\n",
         ] {
             assert_eq!(names(file.as_bytes()), ["a cat", "crane, bird", "#1"]);
@@ -211,9 +211,16 @@ mod tests {
 
     #[test]
     fn files_without_labels_or_prompts_are_refused() {
-        for file in
-            ["", "# nothing\n\n", "[]", "{}", r#"{"cat": []}"#, r#"{"cat": [" "]}"#, r#"{"cat": "#, r#"{"cat": 3}"#]
-        {
+        for file in [
+            "",
+            "# nothing\n\n",
+            "[]",
+            "{}",
+            r#"{"cat": []}"#,
+            r#"{"cat": [" "]}"#,
+            r#"{"cat": "#,
+            r#"{"cat": 3}"#,
+        ] {
             assert!(parse_file(file.as_bytes()).is_err(), "{file:?}");
         }
     }
@@ -228,9 +235,10 @@ mod tests {
     #[test]
     fn a_template_file_has_one_template_a_line_or_is_a_json_list() {
         let expected = ["a photo of {}.", "art of {}, framed"].map(|text| Template::parse(text).unwrap());
-        for file in
-            ["# OpenAI's\na photo of {}.\r\n\nart of {}, framed\n", r#"["a photo of {}.", "art of {}, framed"]"#]
-        {
+        for file in [
+            "# OpenAI's\na photo of {}.\r\n\nart of {}, framed\n",
+            r#"["a photo of {}.", "art of {}, framed"]"#,
+        ] {
             assert_eq!(parse_template_file(file.as_bytes()).unwrap(), expected);
         }
     }

@@ -19,9 +19,30 @@ pub(super) struct Line<'a> {
 
 /// What a table's columns are called. All of them have to be such words.
 const COLUMNS: [&str; 24] = [
-    "caption", "category", "class", "classname", "code", "count", "description", "file", "filename", "id",
-    "idx", "image", "index", "label", "labelid", "labels", "name", "number", "path", "prompt", "prompts",
-    "synset", "text", "wnid",
+    "caption",
+    "category",
+    "class",
+    "classname",
+    "code",
+    "count",
+    "description",
+    "file",
+    "filename",
+    "id",
+    "idx",
+    "image",
+    "index",
+    "label",
+    "labelid",
+    "labels",
+    "name",
+    "number",
+    "path",
+    "prompt",
+    "prompts",
+    "synset",
+    "text",
+    "wnid",
 ];
 
 /// The beginnings of files that are no text, and what those are.

@@ -2,6 +2,7 @@
 //!
 //! The record is the output contract; a format decides only how it is spelled.
 
+mod claim;
 mod json;
 mod output;
 mod picture;
@@ -9,8 +10,8 @@ mod resume;
 mod table;
 mod text;
 
-pub use output::ClosedPipe;
-pub use resume::Done;
+pub use output::{ClosedPipe, stdout};
+pub use resume::{Done, EarlierFailures, LabelRecipe, Recipe};
 
 use crate::input::ImageName;
 use crate::messages::Messages;
@@ -43,9 +44,10 @@ pub struct Failure {
 }
 
 /// How records are spelled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Format {
     /// For reading.
+    #[default]
     Text,
     /// JSON Lines.
     Json,
@@ -55,7 +57,25 @@ pub enum Format {
     Markdown,
 }
 
-/// One way to spell records.
+/// Takes records, one after the other, as they come.
+pub trait Sink {
+    /// Writes what comes before all records.
+    ///
+    /// *Errors* when it cannot be written; as [`ClosedPipe`] when nobody reads it any more.
+    fn begin(&mut self) -> Result<()>;
+
+    /// Takes one record and lets it go at once.
+    ///
+    /// *Errors* when it cannot be written; as [`ClosedPipe`] when nobody reads it any more.
+    fn record(&mut self, record: &Record) -> Result<()>;
+
+    /// Completes what was written: a file gets its name.
+    ///
+    /// *Errors* when that cannot be done.
+    fn end(self: Box<Self>) -> Result<()>;
+}
+
+/// How a format spells records.
 trait Spelling {
     /// Writes what comes before all records.
     fn begin(&mut self, _labels: &[String], _out: &mut dyn Write) -> Result<()> {
@@ -66,57 +86,55 @@ trait Spelling {
     fn write(&mut self, record: &Record, labels: &[String], out: &mut dyn Write) -> Result<()>;
 }
 
-/// Where records go.
-pub struct Report<'a> {
+/// Opens a file, or standard output, for records of so many `top` scores, or of all, before the long
+/// work begins.
+///
+/// *Errors* when it cannot be written, or another run writes to it.
+pub fn open<'a>(
+    format: Format,
+    file: Option<&Path>,
+    labels: Vec<String>,
+    top: Option<usize>,
+    messages: &'a Messages,
+) -> Result<Box<dyn Sink + 'a>> {
+    let output = file.map_or_else(Output::stdout, Output::file)?;
+    let columns = Columns::new(top, labels.len());
+    let spelling: Box<dyn Spelling> = match format {
+        Format::Text => Box::new(Text::new(output.terminal(), messages)),
+        Format::Json => Box::new(Json),
+        Format::Csv => Box::new(Csv { columns, messages }),
+        Format::Markdown => Box::new(Markdown { columns }),
+    };
+    Ok(Box::new(Report { labels, output, spelling }))
+}
+
+/// Goes on with the JSON Lines of an earlier run, and tells which images that one did.
+///
+/// *Errors* when the file cannot be written, another run writes to it, or it holds anything but
+/// records that were made by the same recipe.
+pub fn resume(file: &Path, recipe: &Recipe, failures: EarlierFailures) -> Result<(Box<dyn Sink>, Done)> {
+    let (output, done) = Output::resume(file, recipe, failures)?;
+    let labels = recipe.labels.iter().map(|label| label.label.clone()).collect();
+    Ok((Box::new(Report { labels, output, spelling: Box::new(Json) }), done))
+}
+
+/// Records in one format, on their way to one output.
+struct Report<'a> {
     labels: Vec<String>,
     output: Output,
     spelling: Box<dyn Spelling + 'a>,
 }
 
-impl<'a> Report<'a> {
-    /// Opens the output before the long work begins. With `top`, records have so many scores.
-    ///
-    /// *Errors* when the output cannot be written.
-    pub fn open(
-        format: Format,
-        file: Option<&Path>,
-        labels: Vec<String>,
-        top: Option<usize>,
-        messages: &'a Messages,
-    ) -> Result<Self> {
-        let output = Output::open(file)?;
-        let columns = Columns::new(top, labels.len());
-        let spelling: Box<dyn Spelling> = match format {
-            Format::Text => Box::new(Text::new(output.terminal(), messages)),
-            Format::Json => Box::new(Json),
-            Format::Csv => Box::new(Csv { columns, messages }),
-            Format::Markdown => Box::new(Markdown { columns }),
-        };
-        Ok(Self { labels, output, spelling })
-    }
-
-    /// Goes on with the JSON Lines of an earlier run, and tells which images that one did.
-    ///
-    /// *Errors* when the file cannot be written, holds something else, or was made with other labels.
-    pub fn resume(file: &Path, labels: Vec<String>, top: Option<usize>) -> Result<(Self, Done)> {
-        let (output, done) = Output::resume(file, &labels, top)?;
-        Ok((Self { labels, output, spelling: Box::new(Json) }, done))
-    }
-
-    /// Writes what comes before all records.
-    pub fn begin(&mut self) -> Result<()> {
+impl Sink for Report<'_> {
+    fn begin(&mut self) -> Result<()> {
         self.output.write(|out| self.spelling.begin(&self.labels, out))
     }
 
-    /// Writes one record and lets it go at once.
-    ///
-    /// *Errors* when the output cannot be written; as [`ClosedPipe`] when nobody reads it any more.
-    pub fn write(&mut self, record: &Record) -> Result<()> {
+    fn record(&mut self, record: &Record) -> Result<()> {
         self.output.write(|out| self.spelling.write(record, &self.labels, out))
     }
 
-    /// Completes the output: a file gets its name.
-    pub fn finish(self) -> Result<()> {
+    fn end(self: Box<Self>) -> Result<()> {
         self.output.finish()
     }
 }

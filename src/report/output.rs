@@ -1,10 +1,15 @@
 //! Standard output, or a file that appears when it is complete.
 
-use super::resume::{self, Done};
+use super::claim::Claim;
+use super::resume::{self, Done, EarlierFailures, Recipe};
+#[cfg(unix)]
+use anyhow::ensure;
 use anyhow::{Context, Result};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 use std::path::{Path, PathBuf};
+#[cfg(unix)]
+use std::sync::atomic::{AtomicBool, Ordering};
 use tempfile::{Builder, NamedTempFile};
 
 /// Nobody reads the output any more, as with `| head -1`: a reason to stop, not a failure.
@@ -19,47 +24,54 @@ pub(super) enum Output {
     Beside {
         file: BufWriter<NamedTempFile>,
         path: PathBuf,
+        claim: Claim,
     },
-    /// A pipe or a device, which has no beside; or a file that an earlier run began.
-    Direct {
+    /// A pipe or a device, which has no beside.
+    Device {
         file: BufWriter<File>,
         path: PathBuf,
+    },
+    /// A file that an earlier run began.
+    Resumed {
+        file: BufWriter<File>,
+        path: PathBuf,
+        _claim: Claim,
     },
 }
 
 impl Output {
-    pub(super) fn open(path: Option<&Path>) -> Result<Self> {
-        let Some(path) = path else { return Ok(Self::Stdout(BufWriter::new(io::stdout()))) };
-        Self::open_file(path).with_context(|| format!("cannot write {}", path.display()))
+    /// Prepares to write to standard output.
+    pub(super) fn stdout() -> Result<Self> {
+        Ok(Self::Stdout(BufWriter::new(stdout()?)))
     }
 
-    fn open_file(path: &Path) -> io::Result<Self> {
-        // A link's target is replaced, not the link.
-        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        if path.is_dir() {
-            return Err(io::ErrorKind::IsADirectory.into());
-        }
-        if path.exists() && !path.is_file() {
-            let file = BufWriter::new(File::options().write(true).open(&path)?);
-            return Ok(Self::Direct { file, path });
-        }
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let mut builder = Builder::new();
-        builder.prefix(".clipclass-");
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            let kept = fs::metadata(&path).map(|file| file.permissions());
-            builder.permissions(kept.unwrap_or_else(|_| fs::Permissions::from_mode(0o666)));
-        }
-        let file = BufWriter::new(builder.tempfile_in(folder.unwrap_or(Path::new(".")))?);
-        Ok(Self::Beside { file, path })
+    /// Prepares to write the file, which another run must not be writing.
+    pub(super) fn file(path: &Path) -> Result<Self> {
+        let open = || -> Result<Self> {
+            // A link's target is replaced, not the link.
+            let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+            if path.is_dir() {
+                return Err(io::Error::from(io::ErrorKind::IsADirectory).into());
+            }
+            if path.exists() && !path.is_file() {
+                let file = BufWriter::new(File::options().write(true).open(&path)?);
+                return Ok(Self::Device { file, path });
+            }
+            let claim = Claim::take(&path)?;
+            Ok(Self::Beside { file: BufWriter::new(beside(&path)?), path, claim })
+        };
+        open().with_context(|| format!("cannot write {}", path.display()))
     }
 
-    pub(super) fn resume(path: &Path, labels: &[String], top: Option<usize>) -> Result<(Self, Done)> {
-        let open = resume::open(path, labels, top);
-        let (file, done) = open.with_context(|| format!("cannot go on with {}", path.display()))?;
-        Ok((Self::Direct { file: BufWriter::new(file), path: path.to_owned() }, done))
+    /// Goes on with a file of records.
+    pub(super) fn resume(path: &Path, recipe: &Recipe, failures: EarlierFailures) -> Result<(Self, Done)> {
+        let open = || -> Result<(Self, Done)> {
+            let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+            let claim = Claim::take(&path)?;
+            let (file, done) = resume::open(&path, recipe, failures)?;
+            Ok((Self::Resumed { file: BufWriter::new(file), path, _claim: claim }, done))
+        };
+        open().with_context(|| format!("cannot go on with {}", path.display()))
     }
 
     /// Whether people read it as it is written.
@@ -72,7 +84,9 @@ impl Output {
         let result = match self {
             Self::Stdout(out) => write(out).and_then(|()| Ok(out.flush()?)),
             Self::Beside { file, .. } => write(file),
-            Self::Direct { file, .. } => write(file).and_then(|()| Ok(file.flush()?)),
+            Self::Device { file, .. } | Self::Resumed { file, .. } => {
+                write(file).and_then(|()| Ok(file.flush()?))
+            }
         };
         result.or_else(|error| self.explain(error))
     }
@@ -87,7 +101,7 @@ impl Output {
         }
         Err(error).with_context(|| match self {
             Self::Stdout(_) => "cannot write to standard output".to_owned(),
-            Self::Beside { path, .. } | Self::Direct { path, .. } => {
+            Self::Beside { path, .. } | Self::Device { path, .. } | Self::Resumed { path, .. } => {
                 format!("cannot write {}", path.display())
             }
         })
@@ -95,11 +109,47 @@ impl Output {
 
     /// Makes a file appear under its name.
     pub(super) fn finish(self) -> Result<()> {
-        let Self::Beside { file, path } = self else { return Ok(()) };
+        let Self::Beside { file, path, claim } = self else { return Ok(()) };
         let finish = || {
             let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
             file.persist(&path).map_err(|error| error.error)
         };
-        finish().map(drop).with_context(|| format!("cannot write {}", path.display()))
+        finish().map(drop).with_context(|| format!("cannot write {}", path.display()))?;
+        drop(claim);
+        Ok(())
     }
+}
+
+/// A file beside `path`, to be renamed to it, with the rights that it has or would have.
+pub(super) fn beside(path: &Path) -> io::Result<NamedTempFile> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let mut builder = Builder::new();
+    builder.prefix(".clipclass-");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let kept = fs::metadata(path).map(|file| file.permissions());
+        builder.permissions(kept.unwrap_or_else(|_| fs::Permissions::from_mode(0o666)));
+    }
+    builder.tempfile_in(folder.unwrap_or(Path::new(".")))
+}
+
+/// Standard output.
+///
+/// *Errors* when the process was started without one, as by `>&-`: all would be lost.
+pub fn stdout() -> Result<Stdout> {
+    #[cfg(unix)]
+    ensure!(!STDOUT_WAS_CLOSED.load(Ordering::Relaxed), "cannot write to standard output: it is closed");
+    Ok(io::stdout())
+}
+
+#[cfg(unix)]
+static STDOUT_WAS_CLOSED: AtomicBool = AtomicBool::new(false);
+
+/// Looks before Rust's own start, which opens `/dev/null` where standard output is closed.
+#[cfg(unix)]
+#[ctor::ctor(unsafe)]
+fn look_at_stdout() {
+    let closed = rustix::io::fcntl_getfd(rustix::stdio::stdout()).is_err();
+    STDOUT_WAS_CLOSED.store(closed, Ordering::Relaxed);
 }

@@ -1,0 +1,109 @@
+//! A batch of prepared images → their records, through the vision tower where they are not known.
+
+use super::earlier::Earlier;
+use super::prepare::{Content, Prepared};
+use crate::cache::{Cache, ImageKey};
+use crate::input::ImageName;
+use crate::model::{Checkpoint, Embeddings, ImageEncoder};
+use crate::pixels::Pixels;
+use crate::report::{Failure, Record};
+use crate::score::{Classifier, Judgement};
+use anyhow::{Context, Result};
+use rayon::ThreadPool;
+use std::borrow::Cow;
+use std::sync::Arc;
+
+/// The vision tower, loaded when the first image needs it, and what judges its embeddings.
+pub(super) struct Network<'a> {
+    checkpoint: &'a Checkpoint,
+    encoder: Option<ImageEncoder>,
+    classifier: Classifier,
+    judgement: Judgement,
+    earlier: Earlier,
+    /// Dropping it waits until all is kept.
+    cache: Arc<Cache>,
+    pool: Arc<ThreadPool>,
+}
+
+/// Where an image's embedding is: at hand, or a row of those that the network is to make.
+enum Embedding {
+    Known(Vec<f32>),
+    Row(usize, ImageKey),
+    /// That of an earlier image.
+    SameAs(ImageName),
+}
+
+impl<'a> Network<'a> {
+    pub(super) fn new(
+        checkpoint: &'a Checkpoint,
+        classifier: Classifier,
+        judgement: Judgement,
+        cache: Arc<Cache>,
+        pool: Arc<ThreadPool>,
+    ) -> Self {
+        Self { checkpoint, encoder: None, classifier, judgement, earlier: Earlier::default(), cache, pool }
+    }
+
+    /// Embeds the images of a batch that are not known, and judges all, in order.
+    ///
+    /// *Errors* when the network cannot run.
+    pub(super) fn classify(&mut self, batch: Vec<Prepared>) -> Result<Vec<Record>> {
+        let mut pixels = Vec::new();
+        let mut waiting = Vec::with_capacity(batch.len());
+        for Prepared { image, content, picture, may_be_linked } in batch {
+            let embedding = content.map(|content| match content {
+                Content::Embedding(embedding) => Embedding::Known(embedding),
+                Content::Pixels(prepared, key) => {
+                    pixels.push(prepared);
+                    Embedding::Row(pixels.len() - 1, key)
+                }
+                Content::SameAs(earlier) => Embedding::SameAs(earlier),
+            });
+            waiting.push((image, embedding, picture, may_be_linked));
+        }
+        let encoded = self.encode(&pixels)?;
+        let rows: Vec<_> = encoded.iter().flat_map(Embeddings::rows).collect();
+        let record = |(image, embedding, picture, may_be_linked): (_, Result<_, _>, _, _)| {
+            let embedding = embedding.and_then(|embedding| match embedding {
+                Embedding::Known(known) => Ok((Cow::Owned(known), None)),
+                Embedding::Row(row, key) => Ok((Cow::Borrowed(rows[row]), Some(key))),
+                Embedding::SameAs(earlier) => Ok((Cow::Owned(self.earlier.outcome(&earlier)?), None)),
+            });
+            if may_be_linked {
+                let outcome = embedding.as_ref().map(|(embedding, _)| embedding.to_vec());
+                self.earlier.keep(ImageName::clone(&image), outcome.map_err(Failure::clone));
+            }
+            let outcome = embedding.and_then(|(embedding, key)| {
+                let verdict = self.classifier.judge(&embedding, self.judgement).ok_or_else(not_a_number)?;
+                if let Some(key) = key {
+                    self.cache.keep_image(&key, &embedding);
+                }
+                Ok(verdict)
+            });
+            Record { image, outcome, picture }
+        };
+        Ok(waiting.into_iter().map(record).collect())
+    }
+
+    fn encode(&mut self, pixels: &[Pixels]) -> Result<Option<Embeddings>> {
+        if pixels.is_empty() {
+            return Ok(None);
+        }
+        let Self { checkpoint, encoder, pool, .. } = self;
+        let encode = || {
+            let encoder = match encoder {
+                Some(encoder) => encoder,
+                None => encoder.insert(checkpoint.image_encoder()?),
+            };
+            encoder.encode(pixels).context("cannot run the network")
+        };
+        pool.install(encode).map(Some)
+    }
+}
+
+fn not_a_number() -> Failure {
+    Failure {
+        kind: "not_a_number",
+        message: "its embedding is not made of numbers; the model may be damaged".to_owned(),
+    }
+}

@@ -1,0 +1,107 @@
+//! One source → what the network takes, or why it cannot have it.
+
+use crate::bug;
+use crate::cache::{Cache, ImageKey};
+use crate::input::{ImageName, ImageSource, Origin, ReadError};
+use crate::pixels::{Picture, Pixels, PixelsError, Transform};
+use crate::report::Failure;
+use std::slice;
+use std::sync::Weak;
+
+/// An image on its way to the network.
+pub(super) struct Prepared {
+    pub image: ImageName,
+    pub content: Result<Content, Failure>,
+    /// The decoded picture, where it is to be shown.
+    pub picture: Option<Picture>,
+    /// Whether a later member of the same archive may be a link to it.
+    pub may_be_linked: bool,
+}
+
+/// What an image gave so far.
+pub(super) enum Content {
+    /// What the network takes, and where to keep what it makes of it.
+    Pixels(Pixels, ImageKey),
+    /// An embedding that an earlier run kept.
+    Embedding(Vec<f32>),
+    /// The picture that an earlier image of this run had.
+    SameAs(ImageName),
+}
+
+/// Waits for a source's server.
+pub(super) fn fetch(source: ImageSource) -> ImageSource {
+    let name = source.name.clone();
+    let read = bug::caught(|| source.read())
+        .unwrap_or_else(|bug| Err(ReadError { kind: "internal", message: bug.to_string() }));
+    ImageSource { name, origin: read.map_or_else(Origin::Failed, Origin::Bytes) }
+}
+
+/// What is done with an image before the network.
+pub(super) struct Stages {
+    pub transform: Transform,
+    pub keep_pictures: bool,
+    /// Embeddings of earlier runs. Held by the run alone, which ends when all is written.
+    pub cache: Weak<Cache>,
+}
+
+impl Stages {
+    /// An image that is known without reading anything.
+    pub(super) fn recognise(&self, source: &ImageSource) -> Option<Prepared> {
+        let content = match &source.origin {
+            // A picture that is shown must be decoded.
+            Origin::File(path) if !self.keep_pictures => {
+                Content::Embedding(self.known(&ImageKey::of_file(path))?)
+            }
+            Origin::SameAs(earlier) => Content::SameAs(earlier.clone()),
+            _ => return None,
+        };
+        Some(Prepared {
+            image: source.name.clone(),
+            content: Ok(content),
+            picture: None,
+            may_be_linked: false,
+        })
+    }
+
+    /// Reads and decodes an image; that something panics is a failure of this image alone.
+    pub(super) fn prepare(&self, source: ImageSource) -> Prepared {
+        let key = match &source.origin {
+            Origin::File(path) => ImageKey::of_file(path),
+            _ => ImageKey::default(),
+        };
+        let may_be_linked = matches!(source.origin, Origin::Bytes(_));
+        let image = source.name.clone();
+        let work = || self.content(source.read(), key);
+        let (content, picture) = match bug::caught(work).unwrap_or_else(|bug| {
+            Err(Failure { kind: "internal", message: format!("clipclass itself is at fault: {bug}") })
+        }) {
+            Ok((content, picture)) => (Ok(content), picture),
+            Err(failure) => (Err(failure), None),
+        };
+        Prepared { image, content, picture, may_be_linked }
+    }
+
+    fn content(
+        &self,
+        bytes: Result<Vec<u8>, ReadError>,
+        key: ImageKey,
+    ) -> Result<(Content, Option<Picture>), Failure> {
+        let bytes = bytes.map_err(|error| Failure { kind: error.kind, message: error.to_string() })?;
+        let key = key.with_bytes(&bytes);
+        let known = self.known(&key);
+        if let (Some(embedding), false) = (&known, self.keep_pictures) {
+            return Ok((Content::Embedding(embedding.clone()), None));
+        }
+        let failure = |error: PixelsError| Failure { kind: error.kind(), message: error.to_string() };
+        let picture = Picture::decode(&bytes).map_err(failure)?;
+        let content = match known {
+            Some(embedding) => Content::Embedding(embedding),
+            None => Content::Pixels(self.transform.apply(&picture).map_err(failure)?, key),
+        };
+        Ok((content, self.keep_pictures.then_some(picture)))
+    }
+
+    fn known(&self, key: &ImageKey) -> Option<Vec<f32>> {
+        self.cache.upgrade()?.images(slice::from_ref(key)).pop().flatten()
+    }
+}

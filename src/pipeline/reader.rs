@@ -1,0 +1,240 @@
+//! Sources → prepared images, read and decoded ahead of the network and grouped into batches.
+//!
+//! How the stream of images ends is part of it: [`Coming::End`] is the last thing that a whole run
+//! sends, so that a thread that was lost on the way is not taken for the end.
+
+use super::fetchers::Fetchers;
+use super::prepare::{self, Prepared, Stages};
+use super::stop::Stop;
+use crate::bug;
+use crate::input::{ImageSource, Origin};
+use anyhow::{Context, Error, Result, anyhow};
+use rayon::ThreadPool;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+/// How often waiting for an image looks for Ctrl-C.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+/// What comes out of the reader.
+enum Coming {
+    Ready(Prepared),
+    Later(Receiver<Prepared>),
+    /// Why the run cannot go on.
+    Refusal(Error),
+    /// All sources were sent.
+    End,
+}
+
+/// Prepared images in the order of their sources, in batches.
+///
+/// A batch is the next image, waited for, and those after it that are ready: none waits for others.
+pub(super) struct Batches {
+    coming: Receiver<Coming>,
+    /// What was not ready for the batch before.
+    next: Option<Coming>,
+    reader: Option<JoinHandle<()>>,
+    size: usize,
+    stop: Stop,
+}
+
+impl Batches {
+    /// Begins to prepare images on the pool, two batches of `size` ahead.
+    pub(super) fn start(
+        sources: impl Iterator<Item = ImageSource> + Send + 'static,
+        stages: Stages,
+        pool: Arc<ThreadPool>,
+        size: usize,
+        stop: Stop,
+    ) -> Result<Self> {
+        let (queue, coming) = sync_channel(2 * size);
+        let reader = Reader { stages: Arc::new(stages), pool, queue };
+        let read = move || {
+            // Nobody listens any more when the run has ended early.
+            let _ = reader.read(sources);
+        };
+        let thread = thread::Builder::new().name("reader".to_owned()).spawn(read);
+        let reader = Some(thread.context("cannot start a thread that reads the inputs")?);
+        Ok(Self { coming, next: None, reader, size, stop })
+    }
+
+    /// The next batch; none after the last image.
+    ///
+    /// *Errors* when the user ended the run, and when it cannot go on.
+    pub(super) fn next(&mut self) -> Result<Option<Vec<Prepared>>> {
+        let first = match self.next.take() {
+            Some(coming) => coming,
+            None => wait_for(&self.coming, &self.stop)?.map_or_else(|| Err(self.lost()), Ok)?,
+        };
+        let first = match first {
+            Coming::Ready(prepared) => prepared,
+            Coming::Later(image) => wait_for(&image, &self.stop)?
+                .ok_or_else(|| anyhow!("the work on an image was lost; the records end before it"))?,
+            Coming::Refusal(error) => return Err(error),
+            Coming::End => {
+                self.join()?;
+                return Ok(None);
+            }
+        };
+        let mut batch = vec![first];
+        while batch.len() < self.size {
+            match self.coming.try_recv() {
+                Ok(Coming::Ready(prepared)) => batch.push(prepared),
+                Ok(Coming::Later(image)) => match image.try_recv() {
+                    Ok(prepared) => batch.push(prepared),
+                    Err(_) => {
+                        self.next = Some(Coming::Later(image));
+                        break;
+                    }
+                },
+                Ok(last) => {
+                    self.next = Some(last);
+                    break;
+                }
+                // What is wrong, if anything is, the next call learns.
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
+            }
+        }
+        Ok(Some(batch))
+    }
+
+    /// Waits for the reader, which has nothing left to do.
+    fn join(&mut self) -> Result<()> {
+        let Some(reader) = self.reader.take() else { return Ok(()) };
+        reader.join().map_err(|panic| {
+            Error::from(bug::of_panic(&*panic)).context("the inputs could not be read to their end")
+        })
+    }
+
+    /// Why no end came.
+    fn lost(&mut self) -> Error {
+        let lost = || anyhow!("the inputs could not be read to their end");
+        self.join().err().unwrap_or_else(lost)
+    }
+}
+
+/// What is sent next; absent when its sender is lost.
+///
+/// *Errors* when the user ended the run.
+fn wait_for<T>(receiver: &Receiver<T>, stop: &Stop) -> Result<Option<T>> {
+    loop {
+        if let Some(interrupted) = stop.requested() {
+            return Err(interrupted.into());
+        }
+        match receiver.recv_timeout(PATIENCE) {
+            Ok(value) => return Ok(Some(value)),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Ok(None),
+        }
+    }
+}
+
+/// Nobody takes what is sent any more.
+struct Abandoned;
+
+struct Reader {
+    stages: Arc<Stages>,
+    pool: Arc<ThreadPool>,
+    queue: SyncSender<Coming>,
+}
+
+impl Reader {
+    fn read(&self, sources: impl Iterator<Item = ImageSource>) -> Result<(), Abandoned> {
+        let mut fetchers = Fetchers::new();
+        // More decode tasks than threads would only stand in the network's way.
+        let (done, permits) = sync_channel(self.pool.current_num_threads());
+        (0..self.pool.current_num_threads()).for_each(|_| done.send(()).expect("there is room for all"));
+        for source in sources {
+            if let Origin::OwnOutput = source.origin {
+                let refusal =
+                    anyhow!("{} is both an input and the output; write to another file", source.name);
+                return self.send(Coming::Refusal(refusal));
+            }
+            if let Some(known) = self.stages.recognise(&source) {
+                self.send(Coming::Ready(known))?;
+                continue;
+            }
+            let (result, image) = sync_channel(1);
+            self.send(Coming::Later(image))?;
+            let (stages, done) = (self.stages.clone(), done.clone());
+            // Nobody waits for a result any more when the run has ended early.
+            if let Origin::Address(_) = source.origin {
+                // Waiting for a server must not keep a core from its work.
+                let pool = self.pool.clone();
+                fetchers.fetch(move || {
+                    let fetched = prepare::fetch(source);
+                    pool.spawn(move || drop(result.send(stages.prepare(fetched))));
+                });
+            } else {
+                permits.recv().map_err(|_| Abandoned)?;
+                self.pool.spawn(move || {
+                    let _ = result.send(stages.prepare(source));
+                    let _ = done.send(());
+                });
+            }
+        }
+        fetchers.join();
+        self.send(Coming::End)
+    }
+
+    fn send(&self, coming: Coming) -> Result<(), Abandoned> {
+        self.queue.send(coming).map_err(|_| Abandoned)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::Cache;
+    use crate::model::config::read_transform;
+    use std::sync::Weak;
+
+    fn start(sources: impl Iterator<Item = ImageSource> + Send + 'static) -> Batches {
+        let stages = Stages {
+            transform: read_transform(None, 64).unwrap(),
+            keep_pictures: false,
+            cache: Weak::<Cache>::new(),
+        };
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+        Batches::start(sources, stages, Arc::new(pool), 4, Stop::watch().unwrap()).unwrap()
+    }
+
+    fn sources(count: usize) -> impl Iterator<Item = ImageSource> {
+        (0..count).map(|i| ImageSource {
+            name: crate::input::ImageName::new(format!("{i}.jpg")),
+            origin: Origin::Bytes(Vec::new()),
+        })
+    }
+
+    #[test]
+    fn every_image_comes_once_and_then_the_end() {
+        let mut batches = start(sources(50));
+        let mut names = Vec::new();
+        while let Some(batch) = batches.next().unwrap() {
+            assert!(batch.len() <= 4);
+            names.extend(batch.into_iter().map(|prepared| prepared.image.to_string()));
+        }
+        assert_eq!(names, (0..50).map(|i| format!("{i}.jpg")).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_reader_that_is_lost_is_not_taken_for_the_end() {
+        let mut batches = start(sources(20).chain(std::iter::from_fn(|| panic!("out of luck"))));
+        let error = loop {
+            match batches.next() {
+                Ok(batch) => assert!(batch.is_some(), "a lost reader ended the run as if it were whole"),
+                Err(error) => break format!("{error:#}"),
+            }
+        };
+        assert!(error.contains("inputs could not be read") && error.contains("out of luck"), "{error}");
+    }
+
+    #[test]
+    fn an_input_that_is_the_output_ends_the_run() {
+        let own = ImageSource { name: crate::input::ImageName::new("o.jpg"), origin: Origin::OwnOutput };
+        let mut batches = start(std::iter::once(own));
+        assert!(batches.next().err().unwrap().to_string().contains("o.jpg is both an input and the output"));
+    }
+}

@@ -1,0 +1,164 @@
+//! How a file of records was made, kept beside it as `FILE.run.json`, so that the file itself stays
+//! plain JSON Lines.
+
+use super::super::output::beside;
+use anyhow::{Context, Result, bail, ensure};
+use serde::{Deserialize, Serialize};
+use std::ffi::OsString;
+use std::fs;
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+/// All that decides what a record says, besides its image.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// What the user called the model; the digest says which it was.
+    pub model: String,
+    /// Digest of the model's files, in hexadecimal.
+    pub digest: String,
+    pub precision: String,
+    pub labels: Vec<LabelRecipe>,
+    /// The most scores in a record; all when absent.
+    pub top: Option<usize>,
+    /// Least probability of a prediction.
+    pub threshold: f32,
+}
+
+/// A label and its prompts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LabelRecipe {
+    pub label: String,
+    pub prompts: Vec<String>,
+}
+
+impl Recipe {
+    /// Reads how `file` was made.
+    ///
+    /// *Errors* when nothing says so.
+    pub(super) fn read(file: &Path) -> Result<Self> {
+        let path = path(file);
+        let bytes = match fs::read(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => bail!(
+                "nothing says how its records were made: {} is missing; name another file",
+                path.display()
+            ),
+            read => read.with_context(|| format!("cannot read {}", path.display()))?,
+        };
+        serde_json::from_slice(&bytes)
+            .with_context(|| format!("{} does not say how the records were made", path.display()))
+    }
+
+    /// Notes how `file` is about to be made.
+    pub(super) fn write(&self, file: &Path) -> Result<()> {
+        let path = path(file);
+        let write = || {
+            let mut beside = beside(&path)?;
+            serde_json::to_writer_pretty(&mut beside, self)?;
+            beside.write_all(b"\n")?;
+            beside.persist(&path)?;
+            anyhow::Ok(())
+        };
+        write().with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// *Errors* when records made as `self` says would differ from those made as `earlier` says,
+    /// naming all that does.
+    pub(super) fn check_same(&self, earlier: &Self) -> Result<()> {
+        let mut differences = Vec::new();
+        let mut compare = |what: &str, now: &dyn ToString, then: &dyn ToString| {
+            let (now, then) = (now.to_string(), then.to_string());
+            if now != then {
+                differences.push(format!("{what} was {then} and is {now}"));
+            }
+        };
+        if self.digest != earlier.digest {
+            let model = |recipe: &Self| {
+                format!("{} ({})", recipe.model, recipe.digest.get(..12).unwrap_or(&recipe.digest))
+            };
+            compare("the model", &model(self), &model(earlier));
+        }
+        compare("the precision", &self.precision, &earlier.precision);
+        let top = |recipe: &Self| recipe.top.map_or("absent".to_owned(), |top| top.to_string());
+        compare("--top", &top(self), &top(earlier));
+        compare("--threshold", &self.threshold, &earlier.threshold);
+        let label = |recipe: &Self, i: usize| {
+            recipe.labels.get(i).map_or("absent".to_owned(), |label| format!("{:?}", label.label))
+        };
+        let count = self.labels.len().max(earlier.labels.len());
+        if let Some(i) = (0..count).find(|&i| self.labels.get(i) != earlier.labels.get(i)) {
+            let (now, then) = (label(self, i), label(earlier, i));
+            differences.push(if now == then {
+                format!("the prompts of {now} are other ones")
+            } else {
+                format!("label {} was {then} and is {now}", i + 1)
+            });
+        }
+        ensure!(
+            differences.is_empty(),
+            "its records were made in another way: {}; use the same options, or another file",
+            differences.join(", ")
+        );
+        Ok(())
+    }
+}
+
+fn path(file: &Path) -> PathBuf {
+    let mut name = OsString::from(file);
+    name.push(".run.json");
+    name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn recipe() -> Recipe {
+        let label =
+            |label: &str| LabelRecipe { label: label.into(), prompts: vec![format!("a photo of {label}")] };
+        Recipe {
+            model: "tiny".into(),
+            digest: "00ff".into(),
+            precision: "f32".into(),
+            labels: vec![label("a cat"), label("a dog")],
+            top: None,
+            threshold: 0.1,
+        }
+    }
+
+    #[test]
+    fn a_recipe_reads_as_it_was_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("out.jsonl");
+        assert!(Recipe::read(&file).unwrap_err().to_string().contains("out.jsonl.run.json is missing"));
+        recipe().write(&file).unwrap();
+        assert_eq!(Recipe::read(&file).unwrap(), recipe());
+    }
+
+    #[test]
+    fn all_that_differs_is_named() {
+        recipe().check_same(&Recipe { model: "elsewhere/tiny".into(), ..recipe() }).unwrap();
+        let mut other = Recipe { digest: "11".into(), precision: "int8".into(), ..recipe() };
+        (other.top, other.threshold) = (Some(1), 0.5);
+        other.labels[1].prompts[0].push('!');
+        let told = other.check_same(&recipe()).unwrap_err().to_string();
+        for part in [
+            "the model was tiny (00ff) and is tiny (11)",
+            "the precision was f32 and is int8",
+            "--top was absent and is 1",
+            "--threshold was 0.1 and is 0.5",
+            "the prompts of \"a dog\" are other ones",
+        ] {
+            assert!(told.contains(part), "{told}");
+        }
+        other.labels.pop();
+        assert!(
+            other
+                .check_same(&recipe())
+                .unwrap_err()
+                .to_string()
+                .contains("label 2 was \"a dog\" and is absent")
+        );
+    }
+}
