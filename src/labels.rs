@@ -1,11 +1,15 @@
 //! `--labels`, label files and templates → a [`LabelSet`].
 //!
-//! A set is checked here once, so that the rooms behind never meet an empty or repeated label.
+//! What users give is checked here once, so that the rooms behind never meet an empty label, nor a
+//! bracket or a table's row that was taken for one.
+
+mod file;
+mod lookalike;
+
+pub use file::{parse_file, parse_template_file};
 
 use anyhow::{Context, Result, bail, ensure};
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use std::collections::HashSet;
-use std::fmt;
 
 /// Where the name of a label goes in a template.
 const PLACE: &str = "{}";
@@ -18,7 +22,9 @@ pub struct Label {
     pub prompts: Vec<String>,
 }
 
-/// The classes of a run, in the order given: at least one, no two of the same name.
+/// The classes of a run, in the order given: at least one.
+///
+/// Two of them may have one name, as in OpenAI's own list for ImageNet: there are two *missiles*.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LabelSet(Vec<Label>);
 
@@ -26,20 +32,15 @@ impl LabelSet {
     /// Joins labels with templates: a label without prompts of its own gets one from each
     /// template, or is its own prompt where there are none.
     ///
-    /// *Errors* when there are no labels, or one is given twice.
+    /// *Errors* when there are no labels.
     pub fn new(given: Vec<GivenLabel>, templates: &[Template]) -> Result<Self> {
         ensure!(!given.is_empty(), "no labels given; name them with --labels or --labels-file");
-        let mut seen = HashSet::new();
-        for label in &given {
-            ensure!(seen.insert(&label.name), "the label {:?} is given twice", label.name);
-        }
-        let label = |GivenLabel { name, prompts }| {
-            let prompts = match prompts {
-                Some(prompts) => prompts,
-                None if templates.is_empty() => vec![name.clone()],
-                None => templates.iter().map(|template| template.fill(&name)).collect(),
-            };
-            Label { name, prompts }
+        let label = |given| match given {
+            GivenLabel::WithPrompts(label) => label,
+            GivenLabel::Name(name) if templates.is_empty() => Label { prompts: vec![name.clone()], name },
+            GivenLabel::Name(name) => {
+                Label { prompts: templates.iter().map(|template| template.fill(&name)).collect(), name }
+            }
         };
         Ok(Self(given.into_iter().map(label).collect()))
     }
@@ -53,58 +54,55 @@ impl LabelSet {
     pub fn names(&self) -> Vec<&str> {
         self.0.iter().map(|label| label.name.as_str()).collect()
     }
+
+    /// Each name that more than one label has, once, in the order in which they come again.
+    pub fn repeated_names(&self) -> Vec<&str> {
+        let (mut seen, mut told) = (HashSet::new(), HashSet::new());
+        let names = self.0.iter().map(|label| label.name.as_str());
+        names.filter(|name| !seen.insert(*name) && told.insert(*name)).collect()
+    }
 }
 
 /// A label as the user gave it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GivenLabel {
-    name: String,
-    prompts: Option<Vec<String>>,
+pub enum GivenLabel {
+    /// Its prompts are made from templates.
+    Name(String),
+    WithPrompts(Label),
 }
 
-impl GivenLabel {
-    fn named(name: &str) -> Self {
-        Self { name: name.to_owned(), prompts: None }
-    }
-}
-
-/// Labels between commas.
+/// Labels between commas, or in a JSON list, where they may have commas of their own.
 ///
-/// *Errors* when there is nothing between two of them.
+/// *Errors* when there is nothing between two commas, or a label looks like a piece of JSON.
 pub fn parse_list(list: &str) -> Result<Vec<GivenLabel>> {
+    let trimmed = list.trim();
+    if trimmed.starts_with('[') {
+        let names = file::parse_json_list(trimmed).context(
+            "it begins with a bracket but is not a JSON list of labels, as in [\"a cat\", \"a dog\"]",
+        )?;
+        return Ok(names.into_iter().map(GivenLabel::Name).collect());
+    }
+    if trimmed.starts_with('{') {
+        bail!("it looks like JSON; a JSON object of prompts is given as a file, with --labels-file");
+    }
     let label = |(i, name): (usize, &str)| {
         let name = name.trim();
         ensure!(!name.is_empty(), "label {} of {list:?} is empty", i + 1);
-        Ok(GivenLabel::named(name))
+        ensure!(
+            !lookalike::is_piece_of_json(name),
+            "label {}, {name}, looks like a piece of JSON; give labels without quotes and brackets, \
+             \"a cat,a dog\", or a whole JSON list",
+            i + 1
+        );
+        ensure!(
+            !name.contains(char::is_control),
+            "label {}, {name:?}, has a line break or another control character; give labels of several \
+             lines as a file, with --labels-file",
+            i + 1
+        );
+        Ok(GivenLabel::Name(name.to_owned()))
     };
     list.split(',').enumerate().map(label).collect()
-}
-
-/// The labels in a file: JSON that gives each class its prompts, or one label a line, where blank
-/// lines and those that begin with `#` are passed over.
-///
-/// *Errors* when the file has no labels, is not UTF-8, or is malformed JSON.
-pub fn parse_file(bytes: &[u8]) -> Result<Vec<GivenLabel>> {
-    let text = std::str::from_utf8(bytes).context("not UTF-8")?;
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let labels = if text.trim_start().starts_with('{') {
-        let ClassPrompts(classes) = serde_json::from_str(text).context("not a JSON object of prompts")?;
-        let own = |(name, Prompts(prompts)): (String, Prompts)| {
-            let name = name.trim().to_owned();
-            ensure!(!name.is_empty(), "a label is empty");
-            ensure!(!prompts.is_empty(), "the label {name:?} has no prompts");
-            ensure!(prompts.iter().all(|p| !p.trim().is_empty()), "the label {name:?} has an empty prompt");
-            Ok(GivenLabel { name, prompts: Some(prompts) })
-        };
-        classes.into_iter().map(own).collect::<Result<Vec<_>>>()?
-    } else {
-        let lines = text.lines().map(str::trim);
-        lines.filter(|line| !line.is_empty() && !line.starts_with('#')).map(GivenLabel::named).collect()
-    };
-    if labels.is_empty() {
-        bail!("no labels in it");
-    }
-    Ok(labels)
 }
 
 /// A sentence with `{}` where a label goes.
@@ -126,88 +124,56 @@ impl Template {
     }
 }
 
-/// The entries of a JSON object, repeated ones included, which a map would lose.
-struct ClassPrompts(Vec<(String, Prompts)>);
-
-impl<'de> Deserialize<'de> for ClassPrompts {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Entries;
-
-        impl<'de> Visitor<'de> for Entries {
-            type Value = ClassPrompts;
-
-            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                f.write_str("an object with a list of prompts for each label")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ClassPrompts, A::Error> {
-                let mut entries = Vec::new();
-                while let Some(entry) = map.next_entry()? {
-                    entries.push(entry);
-                }
-                Ok(ClassPrompts(entries))
-            }
-        }
-
-        deserializer.deserialize_map(Entries)
-    }
-}
-
-#[derive(serde::Deserialize)]
-#[serde(transparent)]
-struct Prompts(Vec<String>);
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn names(labels: &[GivenLabel]) -> Vec<&str> {
-        labels.iter().map(|label| label.name.as_str()).collect()
+    fn names(list: &str) -> Vec<String> {
+        let set = LabelSet::new(parse_list(list).unwrap(), &[]).unwrap();
+        set.names().into_iter().map(str::to_owned).collect()
+    }
+
+    fn refusal(list: &str) -> String {
+        format!("{:#}", parse_list(list).expect_err(list))
     }
 
     #[test]
     fn a_list_is_split_at_commas_and_trimmed() {
-        assert_eq!(names(&parse_list("a cat, a dog ,été").unwrap()), ["a cat", "a dog", "été"]);
+        assert_eq!(names("a cat, a dog ,été"), ["a cat", "a dog", "été"]);
     }
 
     #[test]
     fn an_empty_label_in_a_list_is_refused_with_its_place() {
-        let error = parse_list("a cat,,a dog").unwrap_err().to_string();
-        assert!(error.contains("label 2"), "{error}");
+        assert!(refusal("a cat,,a dog").contains("label 2"));
         assert!(parse_list("").is_err());
     }
 
     #[test]
-    fn a_file_has_one_label_a_line_and_comments() {
-        let file = "\u{feff}# animals\r\na cat\r\n\r\n  a dog  \n#a bird\nno. #1";
-        assert_eq!(names(&parse_file(file.as_bytes()).unwrap()), ["a cat", "a dog", "no. #1"]);
+    fn a_json_list_on_the_command_line_is_that_list() {
+        assert_eq!(names(r#" ["a cat","crane, bird"] "#), ["a cat", "crane, bird"]);
+        assert!(refusal("['a cat', 'a dog']").contains("double quotes"));
+        assert!(refusal(r#"["a cat", "a dog""#).contains("not a JSON list"));
     }
 
     #[test]
-    fn a_json_file_gives_classes_their_own_prompts() {
-        let given = parse_file(br#" {"cat": ["a photo of a cat", "a kitten"], "dog": ["a dog"]}"#).unwrap();
-        let set = LabelSet::new(given, &[Template::parse("a drawing of {}").unwrap()]).unwrap();
-        assert_eq!(set.names(), ["cat", "dog"]);
-        assert_eq!(set.labels()[0].prompts, ["a photo of a cat", "a kitten"]);
+    fn a_label_that_looks_like_a_piece_of_json_is_refused_with_its_place() {
+        assert!(refusal(r#""a cat","a dog""#).contains("label 1"));
+        assert!(refusal(r#"a cat,"a dog""#).contains("label 2"));
+        assert!(refusal("a cat,a dog]").contains("label 2"));
+        assert!(refusal("a cat,[a dog").contains("label 2"));
+        assert!(refusal(r#"{"cat": ["a cat"]}"#).contains("--labels-file"));
     }
 
     #[test]
-    fn a_label_given_twice_is_refused() {
-        let twice = parse_file(br#"{"cat": ["a"], "dog": ["b"], "cat": ["c"]}"#).unwrap();
-        for given in [twice, parse_list("cat,dog,cat").unwrap()] {
-            let error = LabelSet::new(given, &[]).unwrap_err().to_string();
-            assert!(error.contains("\"cat\""), "{error}");
-        }
+    fn a_label_of_several_lines_is_refused() {
+        assert!(refusal("a cat\na dog").contains("line break"));
     }
 
     #[test]
-    fn files_without_labels_or_prompts_are_refused() {
-        for file in
-            ["", "# nothing\n\n", "{}", r#"{"cat": []}"#, r#"{"cat": [" "]}"#, r#"{"cat": "#, r#"{"cat": 3}"#]
-        {
-            assert!(parse_file(file.as_bytes()).is_err(), "{file:?}");
-        }
-        assert!(parse_file(b"caf\xe9").is_err());
+    fn names_given_twice_are_kept_and_known() {
+        let set = LabelSet::new(parse_list("cat,dog,cat,bird,dog,cat").unwrap(), &[]).unwrap();
+        assert_eq!(set.names(), ["cat", "dog", "cat", "bird", "dog", "cat"]);
+        assert_eq!(set.repeated_names(), ["cat", "dog"]);
     }
 
     #[test]

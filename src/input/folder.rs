@@ -1,7 +1,7 @@
 //! A folder → the images in it, however deep, in natural order.
 
 use super::formats::{HEAD_BYTES, has_image_extension, has_no_extension, is_hidden, is_image};
-use super::shard::Deal;
+use super::part::Deal;
 use super::{ImageSource, Origin};
 use std::cmp::Ordering;
 use std::ffi::OsStr;

@@ -10,12 +10,12 @@ mod folder;
 mod formats;
 mod list;
 mod named;
-mod shard;
+mod part;
 mod stream;
 mod web;
 
 pub use named::{FilesFrom, Inputs};
-pub use shard::{Shard, ShardError};
+pub use part::{Part, PartError};
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -81,7 +81,8 @@ pub enum Origin {
     Address(String),
     /// Bytes at hand: standard input, a member of a shard.
     Bytes(Vec<u8>),
-    /// The picture of an earlier source.
+    /// The same picture as an earlier source of the same stream, whose bytes are gone: a link in a
+    /// shard. Whoever kept what became of that source can tell what becomes of this.
     SameAs(ImageName),
     /// The file that the run is to write.
     OwnOutput,
@@ -116,7 +117,7 @@ impl ImageSource {
             Origin::File(path) => read_file(&path),
             Origin::Address(address) => web::download(&address),
             Origin::Bytes(bytes) => Ok(bytes),
-            Origin::SameAs(_) => Err(ReadError::new("archive", "x")),
+            Origin::SameAs(image) => Err(ReadError::unknown(&image)),
             Origin::OwnOutput => Err(ReadError::new("unreadable", "it is what the run writes")),
             Origin::Failed(error) => Err(error),
         }
@@ -126,6 +127,15 @@ impl ImageSource {
 impl ReadError {
     fn new(kind: &'static str, message: impl Into<String>) -> Self {
         Self { kind, message: message.into() }
+    }
+
+    /// For a link whose target was read before, and of which nothing was kept.
+    pub fn unknown(target: &ImageName) -> Self {
+        let message = format!(
+            "a link to {target}, which was read too long ago, and a stream cannot be searched: give the \
+             archive as an unpacked file, or pack it with --dereference --hard-dereference"
+        );
+        Self::new("archive", message)
     }
 
     fn limit(size_bytes: Option<u64>, limit_bytes: u64) -> Self {

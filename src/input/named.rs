@@ -6,10 +6,10 @@
 use super::archive::Archive;
 use super::folder::Folder;
 use super::list::List;
-use super::shard::Deal;
+use super::part::Deal;
 use super::stream::{self, Opened};
 use super::web::{self, Spelling};
-use super::{IMAGE_LIMIT_BYTES, ImageSource, Origin, ReadError, Shard, formats, read_within};
+use super::{IMAGE_LIMIT_BYTES, ImageSource, Origin, Part, ReadError, formats, read_within};
 use anyhow::{Context, Result, bail};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -24,7 +24,7 @@ pub struct Inputs {
     /// A list of more of them, taken after `paths`.
     pub files_from: Option<FilesFrom>,
     /// The part of all sources that this run takes.
-    pub shard: Option<Shard>,
+    pub part: Option<Part>,
 }
 
 /// A list of inputs.
@@ -56,7 +56,7 @@ impl Inputs {
         };
         let stdin_is_free = !list.as_ref().is_some_and(|list| is_stdin(list.name()));
         let named = self.paths.into_iter().map(Ok).chain(list.into_iter().flatten());
-        Ok(Sources { named, open: None, deal: Deal::new(self.shard), stdin_is_free })
+        Ok(Sources { named, open: None, deal: Deal::new(self.part), stdin_is_free })
     }
 }
 
@@ -307,7 +307,7 @@ mod tests {
         // The parts of the whole are the whole.
         for count in [2, 3, 10] {
             for index in 1..=count {
-                inputs.shard = Some(Shard::new(index, count).unwrap());
+                inputs.part = Some(Part::new(index, count).unwrap());
                 let part: Vec<_> = all.iter().skip(index as usize - 1).step_by(count as usize).collect();
                 assert_eq!(
                     told(inputs.clone(), folder.path()),

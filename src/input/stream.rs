@@ -23,40 +23,77 @@ pub(super) enum Opened {
 }
 
 /// The bytes of a shard from front to back, with what is not wanted passed over.
-pub(super) enum Flow {
-    /// A file, where passing over is free.
+pub(super) struct Flow {
+    bytes: FlowBytes,
+    position_bytes: u64,
+}
+
+enum FlowBytes {
+    /// Where passing over is free.
     File {
         file: BufReader<File>,
-        left_bytes: u64,
+        length_bytes: u64,
     },
     Stream(Box<dyn Read + Send>),
 }
 
 impl Flow {
+    fn of_file(file: File, length_bytes: u64) -> Self {
+        let file = BufReader::with_capacity(BUFFER_BYTES, file);
+        Self { bytes: FlowBytes::File { file, length_bytes }, position_bytes: 0 }
+    }
+
+    fn of_stream(stream: Box<dyn Read + Send>) -> Self {
+        let stream = Box::new(BufReader::with_capacity(BUFFER_BYTES, stream));
+        Self { bytes: FlowBytes::Stream(stream), position_bytes: 0 }
+    }
+
+    /// Whether it can go back.
+    pub(super) fn is_file(&self) -> bool {
+        matches!(self.bytes, FlowBytes::File { .. })
+    }
+
+    /// How many bytes are behind.
+    pub(super) fn position_bytes(&self) -> u64 {
+        self.position_bytes
+    }
+
+    /// Goes back or on to a position in a file.
+    ///
+    /// *Errors* in a stream.
+    pub(super) fn go_to(&mut self, position_bytes: u64) -> io::Result<()> {
+        let FlowBytes::File { file, .. } = &mut self.bytes else {
+            return Err(io::ErrorKind::NotSeekable.into());
+        };
+        // What is buffered is kept if it can be.
+        file.seek_relative(position_bytes.wrapping_sub(self.position_bytes).cast_signed())?;
+        self.position_bytes = position_bytes;
+        Ok(())
+    }
+
     /// Passes over `count` bytes, or as many as there are, and tells how many those were.
     pub(super) fn pass_over(&mut self, count: u64) -> io::Result<u64> {
-        match self {
-            Self::File { file, left_bytes } => {
-                let passed = count.min(*left_bytes);
+        let passed = match &mut self.bytes {
+            FlowBytes::File { file, length_bytes } => {
+                let passed = count.min(length_bytes.saturating_sub(self.position_bytes));
                 file.seek_relative(passed.try_into().map_err(io::Error::other)?)?;
-                *left_bytes -= passed;
-                Ok(passed)
+                passed
             }
-            Self::Stream(stream) => io::copy(&mut stream.take(count), &mut io::sink()),
-        }
+            FlowBytes::Stream(stream) => io::copy(&mut stream.take(count), &mut io::sink())?,
+        };
+        self.position_bytes += passed;
+        Ok(passed)
     }
 }
 
 impl Read for Flow {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::File { file, left_bytes } => {
-                let read = file.read(bytes)?;
-                *left_bytes = left_bytes.saturating_sub(read as u64);
-                Ok(read)
-            }
-            Self::Stream(stream) => stream.read(bytes),
-        }
+        let read = match &mut self.bytes {
+            FlowBytes::File { file, .. } => file.read(bytes)?,
+            FlowBytes::Stream(stream) => stream.read(bytes)?,
+        };
+        self.position_bytes += read as u64;
+        Ok(read)
     }
 }
 
@@ -71,8 +108,7 @@ pub(super) fn open_file(path: &OsStr) -> Result<Opened, ReadError> {
     let head = read_head(&mut file)?;
     file.rewind()?;
     if is_tar(&head) || (named_archive && head.len() == BLOCK_BYTES && head.iter().all(|&byte| byte == 0)) {
-        let file = BufReader::with_capacity(BUFFER_BYTES, file);
-        return Ok(Opened::Archive(Flow::File { file, left_bytes: metadata.len() }));
+        return Ok(Opened::Archive(Flow::of_file(file, metadata.len())));
     }
     match Packing::of(&head) {
         Some(_) => match open_stream(Box::new(file))? {
@@ -101,8 +137,7 @@ pub(super) fn open_stream(mut stream: Box<dyn Read + Send>) -> Result<Opened, Re
         stream = Box::new(io::Cursor::new(head.clone()).chain(stream));
     }
     if is_tar(&head) {
-        let buffered = BufReader::with_capacity(BUFFER_BYTES, stream);
-        return Ok(Opened::Archive(Flow::Stream(Box::new(buffered))));
+        return Ok(Opened::Archive(Flow::of_stream(stream)));
     }
     Ok(Opened::Stream(stream))
 }

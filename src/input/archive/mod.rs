@@ -1,39 +1,51 @@
 //! A tar shard → the images in it, one in memory at a time, never unpacked.
 //!
-//! The headers, with all their extensions for long names and large files, are read by `tar`; its
-//! iterator borrows the archive, so each member gets a fresh one over the bytes that follow.
+//! `members.rs` reads the headers; here it is decided which members are images. A link is another
+//! name of a picture, and a picture that cannot be had by it is a failure that is told; `links.rs`
+//! follows it.
+
+mod links;
+mod members;
 
 use super::formats::{HEAD_BYTES, has_image_extension, has_no_extension, is_hidden, is_image};
-use super::shard::Deal;
+use super::part::Deal;
 use super::stream::Flow;
 use super::{IMAGE_LIMIT_BYTES, ImageName, ImageSource, Origin, ReadError, os_string};
+use links::{MemberIndex, PassedImage, PassedImages};
+use members::{Member, MemberKind, Members};
 use std::ffi::{OsStr, OsString};
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
-
-/// Members begin at multiples of this.
-const BLOCK_BYTES: u64 = 512;
 
 /// The walk through one archive.
 pub(super) struct Archive {
     name: OsString,
-    flow: Flow,
-    /// Filling between the last member and the next header.
-    padding_bytes: u64,
+    members: Members,
+    links: Links,
     /// What ends the walk too early, to be told next.
     broken: Option<ReadError>,
     has_ended: bool,
 }
 
-struct Member {
-    name: OsString,
-    size_bytes: u64,
-    kind: tar::EntryType,
+/// What it takes to follow links.
+enum Links {
+    /// Made when the first link is met.
+    InFile(Option<MemberIndex>),
+    InStream(PassedImages),
+}
+
+/// Why a member's content cannot be had.
+enum ContentError {
+    TooLarge,
+    CutOff,
+    Unreadable(io::Error),
 }
 
 impl Archive {
     pub(super) fn new(name: &OsStr, flow: Flow) -> Self {
-        Self { name: name.into(), flow, padding_bytes: 0, broken: None, has_ended: false }
+        let links =
+            if flow.is_file() { Links::InFile(None) } else { Links::InStream(PassedImages::default()) };
+        Self { name: name.into(), members: Members::new(flow), links, broken: None, has_ended: false }
     }
 
     pub(super) fn next(&mut self, deal: &mut Deal) -> Option<ImageSource> {
@@ -42,10 +54,10 @@ impl Archive {
                 self.has_ended = true;
                 return deal.take().then(|| ImageSource::failed(self.name.clone(), error));
             }
-            match self.member() {
-                Ok(Some(member)) => match self.pass(member, deal) {
+            match self.members.next() {
+                Ok(Some(member)) => match self.pass(&member, deal) {
                     None => {}
-                    source => return source,
+                    Some(origin) => return Some(ImageSource::new(self.name_of(&member.path), origin)),
                 },
                 Ok(None) => self.has_ended = true,
                 Err(error) => self.broken = Some(unreadable(&error)),
@@ -54,94 +66,149 @@ impl Archive {
         None
     }
 
-    /// Reads up to the content of the next member.
-    fn member(&mut self) -> io::Result<Option<Member>> {
-        let Some(block) = self.header_block()? else { return Ok(None) };
-        let mut archive = tar::Archive::new((&block[..]).chain(&mut self.flow));
-        let Some(entry) = archive.entries()?.next().transpose()? else { return Ok(None) };
-        let kind = entry.header().entry_type();
-        let size_bytes = if kind.is_gnu_sparse() { entry.header().entry_size()? } else { entry.size() };
-        let path = entry.path_bytes();
-        let path = path.strip_prefix(b"./").unwrap_or(&path);
-        self.padding_bytes = size_bytes.wrapping_neg() % BLOCK_BYTES;
-        Ok(Some(Member { name: os_string(path.to_vec()), size_bytes, kind }))
+    /// What a member is called in records.
+    fn name_of(&self, path: &[u8]) -> OsString {
+        let mut name = self.name.clone();
+        name.push("/");
+        name.push(os_string(path.to_vec()));
+        name
     }
 
-    /// Reads the first block of the next header.
-    ///
-    /// Zero blocks mark an archive's end; others may follow (`cat *.tar |`) and are read as one. Only
-    /// the missing mark tells that an archive was cut off between two members.
-    fn header_block(&mut self) -> io::Result<Option<[u8; BLOCK_BYTES as usize]>> {
-        self.flow.pass_over(self.padding_bytes)?;
-        let mut has_end_mark = false;
-        loop {
-            let mut block = Vec::with_capacity(BLOCK_BYTES as usize);
-            self.read(BLOCK_BYTES, &mut block)?;
-            match <[u8; BLOCK_BYTES as usize]>::try_from(block) {
-                Ok(block) if block.iter().all(|&byte| byte == 0) => has_end_mark = true,
-                Ok(block) => return Ok(Some(block)),
-                Err(_) if has_end_mark => return Ok(None),
-                Err(_) => return Err(io::Error::other("it has no end mark, so it was cut off")),
+    /// Passes one member, which has an origin if it is an image and falls to this run.
+    fn pass(&mut self, member: &Member, deal: &mut Deal) -> Option<Origin> {
+        let name = os_string(member.path.clone());
+        match member.kind {
+            MemberKind::Other => {}
+            _ if is_within_hidden(&name) => {}
+            MemberKind::File | MemberKind::Sparse => return self.pass_file(member, &name, deal),
+            MemberKind::HardLink(_) | MemberKind::Symlink(_) => {
+                return match &self.links {
+                    Links::InFile(_) => self.pass_link_in_file(member, &name, deal),
+                    Links::InStream(_) => self.pass_link_in_stream(member, &name, deal),
+                };
             }
         }
+        self.leave(member.size_bytes, &name);
+        None
     }
 
-    /// Passes one member, which becomes a source if it is an image and falls to this run.
-    fn pass(&mut self, member: Member, deal: &mut Deal) -> Option<ImageSource> {
-        let Member { name, size_bytes, kind } = member;
+    fn pass_file(&mut self, member: &Member, name: &OsStr, deal: &mut Deal) -> Option<Origin> {
         let mut bytes = Vec::new();
-        let is_file = kind.is_file() || kind.is_contiguous() || kind.is_gnu_sparse();
-        let is_image = is_file && !is_within_hidden(&name) && {
-            has_image_extension(&name)
-                || (has_no_extension(&name) && {
-                    self.read(size_bytes.min(HEAD_BYTES), &mut bytes).is_ok() && is_image(&bytes)
-                })
-        };
-        let left_bytes = size_bytes - bytes.len() as u64;
-        if !is_image || !deal.take() {
-            self.leave(left_bytes, &name);
+        let is_image = has_image_extension(name)
+            || (has_no_extension(name) && self.begins_like_image(member.size_bytes, &mut bytes));
+        let is_ours = is_image && deal.take();
+        if let (true, Links::InStream(passed)) = (is_image, &mut self.links) {
+            passed
+                .remember(&member.path, if is_ours { PassedImage::Read } else { PassedImage::OfAnotherPart });
+        }
+        let left_bytes = member.size_bytes - bytes.len() as u64;
+        if !is_ours {
+            self.leave(left_bytes, name);
             return None;
         }
-        let origin = if kind.is_gnu_sparse() {
-            self.leave(left_bytes, &name);
-            let message = "stored with holes, which are not filled here: pack it without --sparse";
-            Origin::Failed(ReadError::new("archive", message))
-        } else if size_bytes > IMAGE_LIMIT_BYTES {
-            self.leave(left_bytes, &name);
-            Origin::Failed(ReadError::limit(Some(size_bytes), IMAGE_LIMIT_BYTES))
-        } else {
-            // What a header promises need not come, so a large size is not believed at once.
-            bytes.reserve_exact(left_bytes.min(1 << 20) as usize);
-            match self.read(left_bytes, &mut bytes) {
-                Ok(()) if bytes.len() as u64 == size_bytes => Origin::Bytes(bytes),
-                Ok(()) => {
-                    self.broken = Some(cut_off(&name));
-                    Origin::Failed(ReadError::new("archive", "the archive ends in the middle of it"))
-                }
-                Err(error) => {
-                    self.broken = Some(unreadable(&error));
-                    Origin::Failed(unreadable(&error))
-                }
-            }
-        };
-        let mut path = self.name.clone();
-        path.push("/");
-        path.push(name);
-        Some(ImageSource::new(path, origin))
+        if let MemberKind::Sparse = member.kind {
+            self.leave(left_bytes, name);
+            return Some(Origin::Failed(ReadError::new("archive", links::SPARSE)));
+        }
+        let content = self.read_content(member.size_bytes, bytes);
+        match &content {
+            Ok(_) => {}
+            Err(ContentError::TooLarge) => self.leave(left_bytes, name),
+            Err(ContentError::CutOff) => self.broken = Some(cut_off(name)),
+            Err(ContentError::Unreadable(error)) => self.broken = Some(unreadable(error)),
+        }
+        Some(origin_of(content, member.size_bytes))
     }
 
-    fn read(&mut self, count: u64, bytes: &mut Vec<u8>) -> io::Result<()> {
-        self.flow.by_ref().take(count).read_to_end(bytes).map(drop)
+    /// Passes a link, which is the picture that it leads to.
+    fn pass_link_in_file(&mut self, link: &Member, name: &OsStr, deal: &mut Deal) -> Option<Origin> {
+        let is_named_image = has_image_extension(name);
+        if !is_named_image && !has_no_extension(name) || is_named_image && !deal.take() {
+            return None;
+        }
+        let here_bytes = self.members.flow.position_bytes();
+        let target = self.follow(link);
+        let mut bytes = Vec::new();
+        let is_image = is_named_image
+            || match &target {
+                Ok(size_bytes) => self.begins_like_image(*size_bytes, &mut bytes),
+                Err(_) => leads_to_named_image(link),
+            };
+        let origin = (is_named_image || is_image && deal.take()).then(|| match target {
+            Ok(size_bytes) => origin_of(self.read_content(size_bytes, bytes), size_bytes),
+            Err(error) => Origin::Failed(error),
+        });
+        if let Err(error) = self.members.go_to(here_bytes) {
+            self.broken = Some(unreadable(&error));
+        }
+        origin
+    }
+
+    /// Goes to the content of a link's target, and tells its size in bytes.
+    fn follow(&mut self, link: &Member) -> Result<u64, ReadError> {
+        let Links::InFile(known) = &mut self.links else { return Err(links::failure_in_stream(link, None)) };
+        let index = match known {
+            Some(index) => index,
+            None => known.insert(MemberIndex::build(&mut self.members).map_err(|error| unreadable(&error))?),
+        };
+        index.follow(&mut self.members, link)
+    }
+
+    /// Passes a link whose target can only be named.
+    fn pass_link_in_stream(&mut self, link: &Member, name: &OsStr, deal: &mut Deal) -> Option<Origin> {
+        let Links::InStream(passed) = &mut self.links else { return None };
+        let target = passed.find(link);
+        let is_image = has_image_extension(name)
+            || has_no_extension(name) && (target.is_some() || leads_to_named_image(link));
+        if let (true, Some(target)) = (is_image, &target) {
+            // A link to this link is one to the same picture.
+            passed.remember(&link.path, target.clone());
+        }
+        (is_image && deal.take()).then(|| match &target {
+            Some(PassedImage::ReadAs(path)) => Origin::SameAs(ImageName::new(self.name_of(path))),
+            target => Origin::Failed(links::failure_in_stream(link, target.as_ref())),
+        })
+    }
+
+    /// Reads the first bytes of a member's content.
+    fn begins_like_image(&mut self, size_bytes: u64, head: &mut Vec<u8>) -> bool {
+        self.members.read(size_bytes.min(HEAD_BYTES), head).is_ok() && is_image(head)
+    }
+
+    /// Reads the rest of a member's content, of which `bytes` were read.
+    fn read_content(&mut self, size_bytes: u64, mut bytes: Vec<u8>) -> Result<Vec<u8>, ContentError> {
+        if size_bytes > IMAGE_LIMIT_BYTES {
+            return Err(ContentError::TooLarge);
+        }
+        let left_bytes = size_bytes - bytes.len() as u64;
+        // What a header promises need not come, so a large size is not believed at once.
+        bytes.reserve_exact(left_bytes.min(1 << 20) as usize);
+        self.members.read(left_bytes, &mut bytes).map_err(ContentError::Unreadable)?;
+        if bytes.len() as u64 == size_bytes { Ok(bytes) } else { Err(ContentError::CutOff) }
     }
 
     /// Passes over the rest of a member's content.
     fn leave(&mut self, left_bytes: u64, name: &OsStr) {
-        match self.flow.pass_over(left_bytes) {
+        match self.members.flow.pass_over(left_bytes) {
             Ok(passed) if passed < left_bytes => self.broken = Some(cut_off(name)),
             Ok(_) => {}
             Err(error) => self.broken = Some(unreadable(&error)),
         }
     }
+}
+
+fn origin_of(content: Result<Vec<u8>, ContentError>, size_bytes: u64) -> Origin {
+    Origin::Failed(match content {
+        Ok(bytes) => return Origin::Bytes(bytes),
+        Err(ContentError::TooLarge) => ReadError::limit(Some(size_bytes), IMAGE_LIMIT_BYTES),
+        Err(ContentError::CutOff) => ReadError::new("archive", "the archive ends in the middle of it"),
+        Err(ContentError::Unreadable(error)) => unreadable(&error),
+    })
+}
+
+/// Whether a link that does not tell what it is leads to what calls itself an image.
+fn leads_to_named_image(link: &Member) -> bool {
+    has_image_extension(Path::new(&os_string(links::written_target(link).to_vec())))
 }
 
 fn cut_off(member: &OsStr) -> ReadError {
@@ -159,17 +226,17 @@ fn is_within_hidden(name: &OsStr) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::stream::{self, Opened};
     use super::*;
-    use crate::input::Shard;
+    use crate::input::Part;
+    use crate::input::stream::{self, Opened};
     use crate::world::{TarBuilder, gzip, tar_of, zstd};
     use std::fs;
 
     const IMAGE: &[u8] = b"\xff\xd8\xff\xe0 jpeg";
 
     /// Each source as `name` or `name: kind`.
-    fn walk(mut archive: Archive, shard: Option<Shard>) -> Vec<String> {
-        let mut deal = Deal::new(shard);
+    fn walk(mut archive: Archive, part: Option<Part>) -> Vec<String> {
+        let mut deal = Deal::new(part);
         let sources = std::iter::from_fn(|| archive.next(&mut deal));
         let told = sources.map(|source| {
             let name = source.name.to_string();
@@ -194,13 +261,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("s.tar");
         fs::write(&path, bytes).unwrap();
-        let from_file = |shard| match stream::open_file(path.as_os_str()).unwrap() {
-            Opened::Archive(flow) => walk(Archive::new(OsStr::new("s.tar"), flow), shard),
+        let from_file = |part| match stream::open_file(path.as_os_str()).unwrap() {
+            Opened::Archive(flow) => walk(Archive::new(OsStr::new("s.tar"), flow), part),
             _ => panic!("not taken for an archive"),
         };
         assert_eq!(from_file(None), told);
         // Nor may it matter who reads which member, and who passes it over.
-        let parts: Vec<_> = (1..=2).map(|index| from_file(Some(Shard::new(index, 2).unwrap()))).collect();
+        let parts: Vec<_> = (1..=2).map(|index| from_file(Some(Part::new(index, 2).unwrap()))).collect();
         let dealt = (0..told.len()).map(|position| parts[position % 2][position / 2].clone());
         assert_eq!(dealt.collect::<Vec<_>>(), told);
         assert_eq!(parts[0].len() + parts[1].len(), told.len());
@@ -239,10 +306,12 @@ mod tests {
     }
 
     #[test]
-    fn folders_and_links_are_not_images() {
+    fn folders_devices_and_pipes_are_not_images() {
         let archive = TarBuilder::new()
             .special(tar::EntryType::Directory, "d.jpg")
-            .symlink("l.jpg", "a.jpg")
+            .special(tar::EntryType::Fifo, "pipe.jpg")
+            .special(tar::EntryType::Char, "null.jpg")
+            .special(tar::EntryType::Block, "disk.jpg")
             .file("d.jpg/a.jpg", IMAGE);
         assert_eq!(sources(&archive.finish()), ["s.tar/d.jpg/a.jpg"]);
     }

@@ -7,7 +7,7 @@ use std::str::FromStr;
 /// Dealing needs no count of the sources, so every part starts at once and none is longer than
 /// another by more than one; and a folder's or a shard's run of heavy images is spread over all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shard {
+pub struct Part {
     /// From 0.
     index: u64,
     count: u64,
@@ -15,7 +15,7 @@ pub struct Shard {
 
 /// Why a text names no part.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ShardError {
+pub enum PartError {
     #[error("not of the form I/N, such as 1/8")]
     Form,
     #[error("parts are counted from 1: the first is 1/{count}, the last {count}/{count}")]
@@ -24,23 +24,23 @@ pub enum ShardError {
     Count,
 }
 
-impl Shard {
+impl Part {
     /// The `index`-th of `count` parts, from 1.
-    pub fn new(index: u64, count: u64) -> Result<Self, ShardError> {
+    pub fn new(index: u64, count: u64) -> Result<Self, PartError> {
         match (index, count) {
-            (_, 0) => Err(ShardError::Count),
+            (_, 0) => Err(PartError::Count),
             (1.., _) if index <= count => Ok(Self { index: index - 1, count }),
-            _ => Err(ShardError::Range { count }),
+            _ => Err(PartError::Range { count }),
         }
     }
 }
 
-impl FromStr for Shard {
-    type Err = ShardError;
+impl FromStr for Part {
+    type Err = PartError;
 
-    fn from_str(text: &str) -> Result<Self, ShardError> {
-        let (index, count) = text.split_once('/').ok_or(ShardError::Form)?;
-        let number = |text: &str| text.trim().parse().map_err(|_| ShardError::Form);
+    fn from_str(text: &str) -> Result<Self, PartError> {
+        let (index, count) = text.split_once('/').ok_or(PartError::Form)?;
+        let number = |text: &str| text.trim().parse().map_err(|_| PartError::Form);
         Self::new(number(index)?, number(count)?)
     }
 }
@@ -48,19 +48,19 @@ impl FromStr for Shard {
 /// Deals the sources out, by position.
 #[derive(Debug)]
 pub(super) struct Deal {
-    shard: Shard,
+    part: Part,
     position: u64,
 }
 
 impl Deal {
     /// All sources, or those of one part.
-    pub(super) fn new(shard: Option<Shard>) -> Self {
-        Self { shard: shard.unwrap_or(Shard { index: 0, count: 1 }), position: 0 }
+    pub(super) fn new(part: Option<Part>) -> Self {
+        Self { part: part.unwrap_or(Part { index: 0, count: 1 }), position: 0 }
     }
 
     /// Passes one source, and tells whether this run has to read it.
     pub(super) fn take(&mut self) -> bool {
-        let ours = self.position % self.shard.count == self.shard.index;
+        let ours = self.position % self.part.count == self.part.index;
         self.position += 1;
         ours
     }
@@ -72,12 +72,12 @@ mod tests {
 
     #[test]
     fn parts_are_counted_from_one() {
-        assert_eq!("2/3".parse(), Shard::new(2, 3));
-        assert_eq!("0/3".parse::<Shard>(), Err(ShardError::Range { count: 3 }));
-        assert_eq!("4/3".parse::<Shard>(), Err(ShardError::Range { count: 3 }));
-        assert_eq!("1/0".parse::<Shard>(), Err(ShardError::Count));
+        assert_eq!("2/3".parse(), Part::new(2, 3));
+        assert_eq!("0/3".parse::<Part>(), Err(PartError::Range { count: 3 }));
+        assert_eq!("4/3".parse::<Part>(), Err(PartError::Range { count: 3 }));
+        assert_eq!("1/0".parse::<Part>(), Err(PartError::Count));
         for text in ["", "1", "/", "a/b", "-1/3", "1/2/3"] {
-            assert_eq!(text.parse::<Shard>(), Err(ShardError::Form), "{text}");
+            assert_eq!(text.parse::<Part>(), Err(PartError::Form), "{text}");
         }
     }
 
@@ -85,7 +85,7 @@ mod tests {
     fn the_parts_together_are_the_whole_and_overlap_nowhere() {
         let mut owners = vec![Vec::new(); 10];
         for index in 1..=3 {
-            let mut deal = Deal::new(Some(Shard::new(index, 3).unwrap()));
+            let mut deal = Deal::new(Some(Part::new(index, 3).unwrap()));
             for owner in &mut owners {
                 if deal.take() {
                     owner.push(index);
