@@ -29,18 +29,6 @@ pub use norm::layer_norm;
 pub use output::collect;
 pub(crate) use simd::{Kernel, Simd, dispatch};
 
-/// What the last digits of the kernels' results depend on: the same text, the same digits.
-pub fn arithmetic() -> String {
-    let float = match Isa::of_this_machine() {
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => "avx512",
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => "avx2",
-        Isa::Portable => "portable",
-    };
-    format!("{} {float}", std::env::consts::ARCH)
-}
-
 #[cfg(test)]
 mod tests {
     use crate::world::Random;
