@@ -3,7 +3,7 @@
 use crate::cache;
 use crate::commands::{Classify, Command, Fetch, OutputChoice};
 use crate::hub::HubOptions;
-use crate::input::{FilesFrom, Inputs, Shard};
+use crate::input::{FilesFrom, Inputs, Part};
 use crate::labels::{self, GivenLabel, LabelSet, Template};
 use crate::model::device::{BUILT_FOR, DeviceChoice};
 use crate::model::precision::Precision;
@@ -123,7 +123,8 @@ enum CacheVerb {
 #[derive(Args)]
 #[command(next_help_heading = "Input")]
 struct InputArgs {
-    /// Images to classify: files, or - for standard input
+    /// Images: files, folders (searched recursively), .tar[.gz|.zst] shards, http(s):// addresses, or
+    /// - for standard input
     #[arg(value_name = "INPUT", required_unless_present = "files_from", value_hint = ValueHint::AnyPath)]
     inputs: Vec<OsString>,
     /// Read paths from FILE, one a line; - is standard input
@@ -133,14 +134,14 @@ struct InputArgs {
     #[arg(short = '0', long, requires = "files_from")]
     null: bool,
     /// Take only the I-th of N equal parts of the images, as in 1/8, dealt out by position
-    #[arg(long, value_name = "I/N")]
-    shard: Option<Shard>,
+    #[arg(long, value_name = "I/N", alias = "shard")]
+    part: Option<Part>,
 }
 
 #[derive(Args)]
 #[command(next_help_heading = "Labels")]
 struct LabelArgs {
-    /// Labels, separated by commas; may be repeated
+    /// Labels, separated by commas, or a JSON list; may be repeated
     #[arg(
         short,
         long,
@@ -149,8 +150,9 @@ struct LabelArgs {
         allow_hyphen_values = true
     )]
     labels: Vec<String>,
-    /// Read labels from FILE, - is standard input: one a line, where # begins a comment line; or
-    /// JSON that gives each class its prompts, {"cat": ["a photo of a cat", "a kitten"]}
+    /// Read labels from FILE, - is standard input: one a line, where # begins a comment line; a JSON
+    /// list, ["a cat", "a dog"]; or JSON that gives each class its prompts,
+    /// {"cat": ["a photo of a cat", "a kitten"]}
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     labels_file: Option<PathBuf>,
     /// Sentence that a label is put into at {}, as in "a photo of {}"; may be repeated, then the
@@ -163,6 +165,10 @@ struct LabelArgs {
         allow_hyphen_values = true
     )]
     templates: Vec<Template>,
+    /// Read more templates from FILE, - is standard input: one a line, where # begins a comment
+    /// line, or a JSON list
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    template_file: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -361,10 +367,14 @@ impl Cli {
             "--show draws in the terminal, and standard output is none"
         );
         let stdin_is_input = input.inputs.iter().any(|path| path == "-") || input.reads_list_from_stdin();
-        ensure!(
-            !(stdin_is_input && labels.labels_file.as_deref() == Some(Path::new("-"))),
-            "standard input cannot give both images and labels"
-        );
+        let is_stdin = |file: &Option<PathBuf>| file.as_deref() == Some(Path::new("-"));
+        let readers = [
+            (stdin_is_input, "images"),
+            (is_stdin(&labels.labels_file), "labels"),
+            (is_stdin(&labels.template_file), "templates"),
+        ];
+        let readers: Vec<_> = readers.into_iter().filter(|(reads, _)| *reads).map(|(_, what)| what).collect();
+        ensure!(readers.len() < 2, "standard input cannot give both {}", readers.join(" and "));
         Ok(Classify {
             inputs: input.inputs(),
             labels: labels.set()?,
@@ -392,7 +402,7 @@ impl InputArgs {
     fn inputs(self) -> Inputs {
         let null = self.null;
         let files_from = self.files_from.map(|file| FilesFrom { file, null });
-        Inputs { paths: self.inputs, files_from, shard: self.shard }
+        Inputs { paths: self.inputs, files_from, part: self.part }
     }
 }
 
@@ -406,7 +416,13 @@ impl LabelArgs {
             let read = || labels::parse_file(&read_file_or_stdin(path)?);
             given.extend(read().with_context(|| format!("cannot use the labels file {}", path.display()))?);
         }
-        LabelSet::new(given, &self.templates)
+        let mut templates = self.templates;
+        if let Some(path) = &self.template_file {
+            let read = || labels::parse_template_file(&read_file_or_stdin(path)?);
+            let cannot = || format!("cannot use the template file {}", path.display());
+            templates.extend(read().with_context(cannot)?);
+        }
+        LabelSet::new(given, &templates)
     }
 }
 

@@ -56,6 +56,13 @@ impl Classify {
         if self.labels.labels().len() == 1 {
             messages.warning("there is only one label: its probability is always 1");
         }
+        let repeated = self.labels.repeated_names();
+        if !repeated.is_empty() {
+            messages.warning(format_args!(
+                "labels given more than once are kept as classes of the same name: {}",
+                repeated.join(", ")
+            ));
+        }
         let files = hub::locate(&self.model, &self.hub, &messages)?;
         // A download may be broken off at once; an output file that was begun is cleared away first.
         pipeline::watch_for_signals()?;

@@ -11,9 +11,9 @@ use std::path::Path;
 use walkdir::{DirEntry, FilterEntry, IntoIter, WalkDir};
 
 /// The walk through one folder. Links are followed, but not back into a folder they lie in.
-pub(super) struct Folder(FilterEntry<IntoIter, fn(&DirEntry) -> bool>);
+pub(super) struct FolderWalk(FilterEntry<IntoIter, fn(&DirEntry) -> bool>);
 
-impl Folder {
+impl FolderWalk {
     pub(super) fn new(folder: &OsStr) -> Self {
         let walk = WalkDir::new(folder).follow_links(true).sort_by(|a, b| {
             natural_order(a.file_name().as_encoded_bytes(), b.file_name().as_encoded_bytes())

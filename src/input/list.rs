@@ -12,11 +12,11 @@ pub(super) struct List {
     name: OsString,
     reader: Box<dyn BufRead + Send>,
     null: bool,
-    line: Line,
+    position: ListPosition,
 }
 
 #[derive(PartialEq)]
-enum Line {
+enum ListPosition {
     First,
     Further,
     /// The list is over, or cannot be read on.
@@ -25,7 +25,7 @@ enum Line {
 
 impl List {
     pub(super) fn new(name: OsString, reader: Box<dyn BufRead + Send>, null: bool) -> Self {
-        Self { name, reader, null, line: Line::First }
+        Self { name, reader, null, position: ListPosition::First }
     }
 
     pub(super) fn name(&self) -> &OsStr {
@@ -33,7 +33,7 @@ impl List {
     }
 
     fn fail(&mut self, error: ReadError) -> ImageSource {
-        self.line = Line::Ended;
+        self.position = ListPosition::Ended;
         ImageSource::failed(self.name.clone(), error)
     }
 }
@@ -43,11 +43,11 @@ impl Iterator for List {
 
     fn next(&mut self) -> Option<Self::Item> {
         let end = if self.null { b'\0' } else { b'\n' };
-        while self.line != Line::Ended {
+        while self.position != ListPosition::Ended {
             let mut line = Vec::new();
             match self.reader.by_ref().take(LINE_LIMIT_BYTES).read_until(end, &mut line) {
                 Err(error) => return Some(Err(self.fail(error.into()))),
-                Ok(0) => self.line = Line::Ended,
+                Ok(0) => self.position = ListPosition::Ended,
                 Ok(_) => {}
             }
             if line.last() == Some(&end) {
@@ -59,15 +59,15 @@ impl Iterator for List {
             }
             if !self.null {
                 // As written by Windows' editors.
-                if self.line == Line::First && line.starts_with(b"\xef\xbb\xbf") {
+                if self.position == ListPosition::First && line.starts_with(b"\xef\xbb\xbf") {
                     line.drain(..3);
                 }
                 if line.last() == Some(&b'\r') {
                     line.pop();
                 }
             }
-            if self.line == Line::First {
-                self.line = Line::Further;
+            if self.position == ListPosition::First {
+                self.position = ListPosition::Further;
             }
             if !line.is_empty() {
                 return Some(Ok(os_string(line)));

@@ -19,7 +19,7 @@ pub use part::{Part, PartError};
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -155,12 +155,23 @@ impl From<io::Error> for ReadError {
     }
 }
 
-fn read_file(path: &Path) -> Result<Vec<u8>, ReadError> {
-    let file = File::open(path)?;
-    let metadata = file.metadata()?;
-    if metadata.is_dir() {
-        return Err(io::Error::from(io::ErrorKind::IsADirectory).into());
+/// Opens anything but a folder, which not every system opens and none reads.
+///
+/// *Errors* of the kind `IsADirectory` for a folder on any system.
+fn open(path: &Path) -> io::Result<(File, Metadata)> {
+    let opened = File::open(path).and_then(|file| Ok((file.metadata()?, file)));
+    let is_folder = match &opened {
+        Ok((metadata, _)) => metadata.is_dir(),
+        Err(_) => path.is_dir(),
+    };
+    if is_folder {
+        return Err(io::ErrorKind::IsADirectory.into());
     }
+    opened.map(|(metadata, file)| (file, metadata))
+}
+
+fn read_file(path: &Path) -> Result<Vec<u8>, ReadError> {
+    let (file, metadata) = open(path)?;
     if metadata.len() > IMAGE_LIMIT_BYTES {
         return Err(ReadError::limit(Some(metadata.len()), IMAGE_LIMIT_BYTES));
     }

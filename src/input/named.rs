@@ -3,8 +3,8 @@
 //! An input is opened only to learn what it is, when its turn comes. A file with an image's name is
 //! not even opened: that is left to the threads that decode. All else is told by its first bytes.
 
-use super::archive::Archive;
-use super::folder::Folder;
+use super::archive::ArchiveWalk;
+use super::folder::FolderWalk;
 use super::list::List;
 use super::part::Deal;
 use super::stream::{self, Opened};
@@ -12,7 +12,7 @@ use super::web::{self, Spelling};
 use super::{IMAGE_LIMIT_BYTES, ImageSource, Origin, Part, ReadError, formats, read_within};
 use anyhow::{Context, Result, bail};
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
 
@@ -75,10 +75,13 @@ impl FilesFrom {
             return Ok(List::new(self.file, Box::new(BufReader::new(io::stdin())), self.null));
         }
         let cannot = || format!("cannot read the list of inputs {}", self.file.display());
-        let file = File::open(&self.file).with_context(cannot)?;
-        if file.metadata().with_context(cannot)?.is_dir() {
-            bail!("{}: it is a folder; name it as an input instead", cannot());
-        }
+        let file = match super::open(Path::new(&self.file)) {
+            Ok((file, _)) => file,
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
+                bail!("{}: it is a folder; name it as an input instead", cannot());
+            }
+            Err(error) => return Err(error).with_context(cannot),
+        };
         Ok(List::new(self.file, Box::new(BufReader::new(file)), self.null))
     }
 }
@@ -98,12 +101,12 @@ struct Sources<I> {
 
 /// An input with any number of images.
 enum Many {
-    Folder(Folder),
-    Archive(Archive),
+    Folder(FolderWalk),
+    Archive(ArchiveWalk),
 }
 
 /// What an input turns out to be.
-enum Found {
+enum FoundInput {
     One(Origin),
     /// An image that can be read only here and now.
     Passing(Box<dyn Read + Send>),
@@ -130,27 +133,27 @@ impl<I: Iterator<Item = Result<OsString, ImageSource>>> Iterator for Sources<I> 
                 Err(_) => continue,
             };
             match self.find(&name) {
-                Found::Many(many) => self.open = Some(many),
+                FoundInput::Many(many) => self.open = Some(many),
                 _ if !self.deal.take() => {}
-                Found::One(origin) => return Some(ImageSource::new(name, origin)),
-                Found::Passing(bytes) => return Some(ImageSource::new(name, read_passing(bytes))),
+                FoundInput::One(origin) => return Some(ImageSource::new(name, origin)),
+                FoundInput::Passing(bytes) => return Some(ImageSource::new(name, read_passing(bytes))),
             }
         }
     }
 }
 
 impl<I> Sources<I> {
-    fn find(&mut self, name: &OsStr) -> Found {
+    fn find(&mut self, name: &OsStr) -> FoundInput {
         let opened = if is_stdin(name) {
             if !std::mem::replace(&mut self.stdin_is_free, false) {
                 let message = "standard input is already taken by another input or by the list itself";
-                return Found::One(Origin::Failed(ReadError::new("unreadable", message)));
+                return FoundInput::One(Origin::Failed(ReadError::new("unreadable", message)));
             }
             stream::open_stream(Box::new(io::stdin()))
         } else {
             match Spelling::of(name) {
                 Spelling::Path => return self.find_path(name, name),
-                Spelling::Image => return Found::One(Origin::Address(web::text_of(name))),
+                Spelling::Image => return FoundInput::One(Origin::Address(web::text_of(name))),
                 Spelling::Shard => web::open_shard(name),
                 Spelling::FileAddress => match web::path_of(name) {
                     Ok(path) => return self.find_path(name, path.as_os_str()),
@@ -163,25 +166,25 @@ impl<I> Sources<I> {
     }
 
     /// What is at `path`, which the user called `name`.
-    fn find_path(&self, name: &OsStr, path: &OsStr) -> Found {
+    fn find_path(&self, name: &OsStr, path: &OsStr) -> FoundInput {
         let opened = match fs::metadata(path) {
-            Ok(metadata) if metadata.is_dir() => return Found::Many(Many::Folder(Folder::new(path))),
+            Ok(metadata) if metadata.is_dir() => return FoundInput::Many(Many::Folder(FolderWalk::new(path))),
             Ok(metadata) if metadata.is_file() && formats::has_image_extension(path) => {
-                return Found::One(Origin::File(path.into()));
+                return FoundInput::One(Origin::File(path.into()));
             }
             // What is wrong with it is told when it is read.
-            Err(_) => return Found::One(Origin::File(path.into())),
+            Err(_) => return FoundInput::One(Origin::File(path.into())),
             Ok(_) => stream::open_file(path),
         };
         Self::found(name, path, opened)
     }
 
-    fn found(name: &OsStr, path: &OsStr, opened: Result<Opened, ReadError>) -> Found {
+    fn found(name: &OsStr, path: &OsStr, opened: Result<Opened, ReadError>) -> FoundInput {
         match opened {
-            Ok(Opened::Archive(flow)) => Found::Many(Many::Archive(Archive::new(name, flow))),
-            Ok(Opened::File) => Found::One(Origin::File(path.into())),
-            Ok(Opened::Stream(bytes)) => Found::Passing(bytes),
-            Err(error) => Found::One(Origin::Failed(error)),
+            Ok(Opened::Archive(flow)) => FoundInput::Many(Many::Archive(ArchiveWalk::new(name, flow))),
+            Ok(Opened::File) => FoundInput::One(Origin::File(path.into())),
+            Ok(Opened::Stream(bytes)) => FoundInput::Passing(bytes),
+            Err(error) => FoundInput::One(Origin::Failed(error)),
         }
     }
 }

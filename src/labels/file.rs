@@ -1,6 +1,6 @@
 //! Files of labels and of templates: one a line, or JSON.
 
-use super::lookalike::{self, Line};
+use super::lookalike::{self, TextLine};
 use super::{GivenLabel, Label, Template};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
@@ -52,7 +52,7 @@ pub fn parse_template_file(bytes: &[u8]) -> Result<Vec<Template>> {
     } else {
         let lines = lookalike::lines_of(text);
         refuse(lookalike::strange_line(&lines), TEMPLATES_READ)?;
-        let template = |line: &Line| {
+        let template = |line: &TextLine| {
             Template::parse(line.text).with_context(|| format!("line {}, {:?}", line.number, line.text))
         };
         lines.iter().map(template).collect::<Result<_>>()?
@@ -61,9 +61,11 @@ pub fn parse_template_file(bytes: &[u8]) -> Result<Vec<Template>> {
     Ok(templates)
 }
 
-fn refuse(strange: Option<(&Line, &str)>, read: &str) -> Result<()> {
+fn refuse(strange: Option<(&TextLine, &str)>, read: &str) -> Result<()> {
     match strange {
-        Some((Line { number, text }, what)) => bail!("line {number}, {text:?}, looks like {what}; {read}"),
+        Some((TextLine { number, text }, what)) => {
+            bail!("line {number}, {text:?}, looks like {what}; {read}")
+        }
         None => Ok(()),
     }
 }

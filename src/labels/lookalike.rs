@@ -5,12 +5,12 @@
 //! like is refused in any line. What one label may look like but a whole list does not is refused
 //! only where every line agrees.
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, bail};
 use std::collections::HashSet;
 
 /// A line that is neither blank nor a comment.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Line<'a> {
+pub(super) struct TextLine<'a> {
     /// From 1.
     pub(super) number: usize,
     /// Trimmed.
@@ -87,20 +87,20 @@ pub(super) fn text_of(bytes: &[u8]) -> Result<&str> {
 }
 
 /// The lines that are neither blank nor comments.
-pub(super) fn lines_of(text: &str) -> Vec<Line<'_>> {
+pub(super) fn lines_of(text: &str) -> Vec<TextLine<'_>> {
     // Old Macs' line ends too, which spreadsheets still write.
     let mut lines = Vec::new();
     let mut number = 0;
     for line in text.lines() {
         number += 1;
-        lines.extend(line.split('\r').map(|text| Line { number, text: text.trim() }));
+        lines.extend(line.split('\r').map(|text| TextLine { number, text: text.trim() }));
     }
     lines.retain(|line| !line.text.is_empty() && !line.text.starts_with('#'));
     lines
 }
 
 /// The first line that no label looks like, and what it looks like.
-pub(super) fn strange_line<'a>(lines: &'a [Line<'a>]) -> Option<(&'a Line<'a>, &'static str)> {
+pub(super) fn strange_line<'a>(lines: &'a [TextLine<'a>]) -> Option<(&'a TextLine<'a>, &'static str)> {
     lines.iter().find_map(|line| Some((line, strange(line.text)?)))
 }
 
@@ -172,7 +172,7 @@ pub(super) fn is_wordnet_id(text: &str) -> bool {
 
 /// The line at which it shows that all lines together are no list of labels, and what they look
 /// like.
-pub(super) fn strange_whole<'a>(lines: &'a [Line<'a>]) -> Option<(&'a Line<'a>, &'static str)> {
+pub(super) fn strange_whole<'a>(lines: &'a [TextLine<'a>]) -> Option<(&'a TextLine<'a>, &'static str)> {
     let first = lines.first()?;
     let texts = || lines.iter().map(|line| line.text);
     if is_header(first.text) {

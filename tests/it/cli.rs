@@ -1,13 +1,14 @@
 //! The command line's contract, with the real binary and the fixture model.
 
 use crate::world::{
-    CAT, LABELS, MODEL, TREE, TRUNCATED, classify, clipclass, feed, records_of, refusal, stdout_of,
+    CAT, LABELS, MODEL, TREE, TRUNCATED, classifier, classify, clipclass, feed, records_of, refusal,
+    stdout_of,
 };
 use serde_json::Value;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 #[test]
 fn a_drawn_tree_is_a_tree() {
@@ -134,7 +135,6 @@ fn bad_labels_are_told_clearly() {
     };
     assert!(run(&[]).contains("--labels"));
     assert!(run(&["-l", "a cat,,a dog"]).contains("label 2 of \"a cat,,a dog\" is empty"));
-    assert!(run(&["-l", "a cat,a cat"]).contains("the label \"a cat\" is given twice"));
     assert!(run(&["-l", "a,b", "-t", "no place"]).contains("{}"));
     let missing = run(&["--labels-file", "nowhere.txt"]);
     assert!(missing.contains("nowhere.txt") && missing.contains("No such file"), "{missing}");
@@ -378,4 +378,105 @@ fn completions_and_the_manual_come_from_the_binary() {
 fn fetch_says_where_a_model_is() {
     let stdout = stdout_of(&clipclass().args(["fetch", MODEL]).output().unwrap(), 0);
     assert_eq!(Path::new(stdout.trim_end()), Path::new(MODEL));
+}
+
+/// Compares with a file in `tests/it/data`, which `CLIPCLASS_UPDATE=1 cargo test` writes anew.
+#[track_caller]
+fn assert_as_kept(name: &str, text: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/data").join(name);
+    if std::env::var_os("CLIPCLASS_UPDATE").is_some() {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+    }
+    let kept = fs::read_to_string(&path).unwrap_or_default().replace("\r\n", "\n");
+    assert_eq!(text, kept, "{name} differs; if it should, write it anew with CLIPCLASS_UPDATE=1");
+}
+
+#[test]
+fn help_is_as_it_was_read_and_agreed_on() {
+    for (name, arguments) in [
+        ("help.txt", &["--help"][..]),
+        ("help-short.txt", &["-h"]),
+        ("help-fetch.txt", &["fetch", "--help"]),
+        ("help-cache.txt", &["cache", "--help"]),
+    ] {
+        // Neither the terminal's width nor what is built in may show.
+        let output = clipclass().args(arguments).env("COLUMNS", "100").output().unwrap();
+        assert_as_kept(name, &stdout_of(&output, 0).replace("clipclass.exe", "clipclass"));
+    }
+}
+
+#[test]
+fn as_many_threads_give_the_same_records() {
+    let records = |threads: &str| records_of(&classify(&["--json", "--threads", threads, TREE, CAT]), 0);
+    assert_eq!(records("1"), records("3"));
+    assert!(refusal(&classify(&["--threads", "0", TREE])).contains("--threads"));
+}
+
+/// Rayon names its threads after nothing, so what is counted are all of the process.
+#[cfg(target_os = "linux")]
+#[test]
+fn threads_are_limited_for_the_whole_process() {
+    let threads = |limit: &str| {
+        let mut child = clipclass()
+            .args([
+                "-m",
+                MODEL,
+                "-l",
+                LABELS,
+                "--json",
+                "--no-cache",
+                "--threads",
+                limit,
+                "--files-from",
+                "-",
+            ])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        writeln!(stdin, "{TREE}").unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        stdout.read_line(&mut String::new()).unwrap();
+        // After a record, while it waits for more, all that it starts are there.
+        let threads = fs::read_dir(format!("/proc/{}/task", child.id())).unwrap().count();
+        drop(stdin);
+        assert!(child.wait().unwrap().success());
+        threads
+    };
+    assert_eq!(threads("5"), threads("1") + 4);
+}
+
+#[test]
+fn pictures_are_drawn_in_a_terminal_only() {
+    assert!(refusal(&classify(&["--show", TREE])).contains("standard output is none"));
+    let output = classify(&["--show", "--json", TREE]);
+    assert!(refusal(&output).contains("does not go with other formats"));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_picture_is_drawn_above_its_result() {
+    // The terminal that a shell script gets from util-linux; not every system has it.
+    let Ok(true) = Command::new("script").arg("--version").output().map(|output| output.status.success())
+    else {
+        assert!(std::env::var_os("CI").is_none(), "util-linux's script is needed");
+        return;
+    };
+    let classifier = classifier();
+    let program = classifier.get_program().to_str().unwrap();
+    let arguments = classifier.get_args().map(|argument| format!("'{}'", argument.to_str().unwrap()));
+    let show = format!("'{program}' {} --show {TREE}", arguments.collect::<Vec<_>>().join(" "));
+    let output = Command::new("script")
+        .args(["--quiet", "--return", "--command", &show, "/dev/null"])
+        .env("TERM", "xterm-256color")
+        .env_remove("TERM_PROGRAM")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let printed = stdout_of(&output, 0);
+    let drawn = printed.find('\u{2584}').expect("half blocks are drawn");
+    let told = printed.find(TREE).unwrap();
+    assert!(drawn < told && printed.contains("prediction: a tree"), "{printed}");
 }

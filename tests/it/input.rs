@@ -1,7 +1,9 @@
 //! Where images come from, with the real binary and the fixture model: shards, folders, and every
 //! kind of input that goes wrong among others that do not.
 
-use crate::world::{CAT_BYTES as CAT, MODEL, TREE_BYTES as TREE, clipclass, feed, tar_of, told_of};
+use crate::world::{
+    CAT_BYTES as CAT, MODEL, TREE_BYTES as TREE, TarBuilder, clipclass, feed, gzip, refusal, tar_of, told_of,
+};
 use std::fs;
 use std::path::Path;
 
@@ -79,7 +81,79 @@ fn the_parts_of_a_list_of_shards_are_disjoint_and_complete() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("a.tar"), tar_of([("1.jpg", TREE), ("2.png", CAT)])).unwrap();
     fs::write(folder.path().join("b.png"), CAT).unwrap();
-    let part = |part| classify(folder.path(), &["--files-from", "-", "--shard", part], b"a.tar\nb.png\n");
+    let part = |part| classify(folder.path(), &["--files-from", "-", "--part", part], b"a.tar\nb.png\n");
     assert_eq!(part("1/2"), (vec!["a.tar/1.jpg a tree".to_owned(), "b.png a cat".to_owned()], 0));
     assert_eq!(part("2/2"), (vec!["a.tar/2.png a cat".to_owned()], 0));
+}
+
+#[test]
+fn a_part_still_goes_by_its_old_name() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("a.jpg"), TREE).unwrap();
+    fs::write(folder.path().join("b.png"), CAT).unwrap();
+    let told = classify(folder.path(), &["a.jpg", "b.png", "--shard", "2/2"], b"");
+    assert_eq!(told, (vec!["b.png a cat".to_owned()], 0));
+}
+
+#[test]
+fn links_in_a_tar_file_are_the_pictures_that_they_lead_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let shard = TarBuilder::new()
+        .symlink("ahead.png", "pictures/cat.png")
+        .file("pictures/tree.jpg", TREE)
+        .hard_link("hard.jpg", "pictures/tree.jpg")
+        .symlink("links/soft.jpg", "../hard.jpg")
+        .symlink("gone.jpg", "../elsewhere/gone.jpg")
+        .file("pictures/cat.png", CAT)
+        .finish();
+    fs::write(folder.path().join("s.tar"), shard).unwrap();
+    let expected = [
+        "s.tar/ahead.png a cat",
+        "s.tar/pictures/tree.jpg a tree",
+        "s.tar/hard.jpg a tree",
+        "s.tar/links/soft.jpg a tree",
+        "s.tar/gone.jpg archive",
+        "s.tar/pictures/cat.png a cat",
+    ];
+    assert_eq!(classify(folder.path(), &["s.tar"], b""), (expected.map(str::to_owned).to_vec(), 1));
+}
+
+#[test]
+fn links_in_a_tar_stream_are_the_pictures_that_passed_or_fail() {
+    let folder = tempfile::tempdir().unwrap();
+    let shard = TarBuilder::new()
+        .symlink("ahead.png", "pictures/cat.png")
+        .file("pictures/tree.jpg", TREE)
+        .hard_link("hard.jpg", "pictures/tree.jpg")
+        .symlink("links/soft.jpg", "../hard.jpg")
+        .file("pictures/cat.png", CAT)
+        .finish();
+    fs::write(folder.path().join("s.tar.gz"), gzip(&shard)).unwrap();
+    for (input, stdin) in [("-", &shard[..]), ("s.tar.gz", b"")] {
+        let expected = [
+            "ahead.png archive",
+            "pictures/tree.jpg a tree",
+            "hard.jpg a tree",
+            "links/soft.jpg a tree",
+            "pictures/cat.png a cat",
+        ];
+        let expected = expected.map(|told| format!("{input}/{told}")).to_vec();
+        assert_eq!(classify(folder.path(), &[input], stdin), (expected, 1));
+    }
+}
+
+#[test]
+fn a_folder_as_a_listed_input_is_walked_and_as_a_list_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("pictures")).unwrap();
+    fs::write(folder.path().join("pictures/a.jpg"), TREE).unwrap();
+    let told = classify(folder.path(), &["--files-from", "-"], b"pictures\n");
+    assert_eq!(told.1, 0);
+    assert_eq!(told.0.len(), 1);
+    let output = clipclass()
+        .args(["--model", MODEL, "--labels", "a cat,a tree", "--files-from"])
+        .arg(folder.path())
+        .output()
+        .unwrap();
+    assert!(refusal(&output).contains("it is a folder"));
 }

@@ -6,6 +6,7 @@ mod cli;
 mod hub;
 mod input;
 mod int8;
+mod labels;
 mod oracle;
 mod parity;
 mod pinned;

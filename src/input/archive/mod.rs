@@ -18,7 +18,7 @@ use std::io;
 use std::path::Path;
 
 /// The walk through one archive.
-pub(super) struct Archive {
+pub(super) struct ArchiveWalk {
     name: OsString,
     members: Members,
     links: Links,
@@ -41,7 +41,7 @@ enum ContentError {
     Unreadable(io::Error),
 }
 
-impl Archive {
+impl ArchiveWalk {
     pub(super) fn new(name: &OsStr, flow: Flow) -> Self {
         let links =
             if flow.is_file() { Links::InFile(None) } else { Links::InStream(PassedImages::default()) };
@@ -225,179 +225,4 @@ fn is_within_hidden(name: &OsStr) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::input::Part;
-    use crate::input::stream::{self, Opened};
-    use crate::world::{TarBuilder, gzip, tar_of, zstd};
-    use std::fs;
-
-    const IMAGE: &[u8] = b"\xff\xd8\xff\xe0 jpeg";
-
-    /// Each source as `name` or `name: kind`.
-    fn walk(mut archive: Archive, part: Option<Part>) -> Vec<String> {
-        let mut deal = Deal::new(part);
-        let sources = std::iter::from_fn(|| archive.next(&mut deal));
-        let told = sources.map(|source| {
-            let name = source.name.to_string();
-            match source.read() {
-                Ok(_) => name,
-                Err(error) => format!("{name}: {}", error.kind),
-            }
-        });
-        told.collect()
-    }
-
-    fn streamed(bytes: Vec<u8>) -> Archive {
-        match stream::open_stream(Box::new(io::Cursor::new(bytes))).unwrap() {
-            Opened::Archive(flow) => Archive::new(OsStr::new("s.tar"), flow),
-            _ => panic!("not taken for an archive"),
-        }
-    }
-
-    /// What all ways to read an archive say about it, which must be the same.
-    fn sources(bytes: &[u8]) -> Vec<String> {
-        let told = walk(streamed(bytes.to_vec()), None);
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("s.tar");
-        fs::write(&path, bytes).unwrap();
-        let from_file = |part| match stream::open_file(path.as_os_str()).unwrap() {
-            Opened::Archive(flow) => walk(Archive::new(OsStr::new("s.tar"), flow), part),
-            _ => panic!("not taken for an archive"),
-        };
-        assert_eq!(from_file(None), told);
-        // Nor may it matter who reads which member, and who passes it over.
-        let parts: Vec<_> = (1..=2).map(|index| from_file(Some(Part::new(index, 2).unwrap()))).collect();
-        let dealt = (0..told.len()).map(|position| parts[position % 2][position / 2].clone());
-        assert_eq!(dealt.collect::<Vec<_>>(), told);
-        assert_eq!(parts[0].len() + parts[1].len(), told.len());
-        told
-    }
-
-    #[test]
-    fn images_are_named_after_shard_and_member_and_all_else_is_passed_over() {
-        let deep = format!("{}/1.jpg", "long".repeat(60));
-        let archive = tar_of([
-            ("./a.jpg", IMAGE),
-            ("a.cls", b"3"),
-            ("a.json", b"{}"),
-            ("b.seg.PNG", b"not seen before its pixels are wanted"),
-            (".hidden.jpg", IMAGE),
-            (".folder/c.jpg", IMAGE),
-            ("bare", IMAGE),
-            ("text", b"no image"),
-            ("tiny", b""),
-            ("empty.jpg", b""),
-            (&deep, IMAGE),
-        ]);
-        let named =
-            ["s.tar/a.jpg", "s.tar/b.seg.PNG", "s.tar/bare", "s.tar/empty.jpg", &format!("s.tar/{deep}")];
-        assert_eq!(sources(&archive), named);
-    }
-
-    #[test]
-    fn a_member_has_its_own_bytes() {
-        let large = [IMAGE, &[7; 5000]].concat();
-        let mut archive = streamed(tar_of([("1", &large[..]), ("2.jpg", IMAGE), ("3.jpg", b"")]));
-        let mut deal = Deal::new(None);
-        let read: Vec<_> =
-            std::iter::from_fn(|| archive.next(&mut deal)).map(|source| source.read().unwrap()).collect();
-        assert_eq!(read, [&large[..], IMAGE, b""]);
-    }
-
-    #[test]
-    fn folders_devices_and_pipes_are_not_images() {
-        let archive = TarBuilder::new()
-            .special(tar::EntryType::Directory, "d.jpg")
-            .special(tar::EntryType::Fifo, "pipe.jpg")
-            .special(tar::EntryType::Char, "null.jpg")
-            .special(tar::EntryType::Block, "disk.jpg")
-            .file("d.jpg/a.jpg", IMAGE);
-        assert_eq!(sources(&archive.finish()), ["s.tar/d.jpg/a.jpg"]);
-    }
-
-    #[test]
-    fn an_archive_cut_off_gives_its_whole_members_then_fails() {
-        let archive = tar_of([("1.jpg", IMAGE), ("2.jpg", &[0; 2000])]);
-        // Headers at 0 and 1024; contents at 512 and 1536.
-        let whole = ["s.tar/1.jpg", "s.tar/2.jpg"];
-        assert_eq!(sources(&archive), whole);
-        assert_eq!(sources(&archive[..1536 + 2048 + 512]), whole);
-        // Between the last member and the end mark.
-        for length in [1536 + 2048 + 511, 1536 + 2048, 1536 + 2000] {
-            assert_eq!(sources(&archive[..length]), [whole[0], whole[1], "s.tar: archive"]);
-        }
-        assert_eq!(sources(&archive[..1536 + 1999]), [whole[0], "s.tar/2.jpg: archive", "s.tar: archive"]);
-        assert_eq!(sources(&archive[..1536]), [whole[0], "s.tar/2.jpg: archive", "s.tar: archive"]);
-        assert_eq!(sources(&archive[..1100]), [whole[0], "s.tar: archive"]);
-        assert_eq!(sources(&archive[..300]), ["s.tar: archive"]);
-        let text = tar_of([("1.jpg", IMAGE), ("1.txt", &[b'a'; 2000])]);
-        assert_eq!(sources(&text[..2000]), ["s.tar/1.jpg", "s.tar: archive"]);
-    }
-
-    #[test]
-    fn a_damaged_header_ends_the_archive() {
-        let mut archive = tar_of([("1.jpg", IMAGE), ("2.jpg", IMAGE)]);
-        archive[1024 + 3] ^= 1;
-        assert_eq!(sources(&archive), ["s.tar/1.jpg", "s.tar: archive"]);
-    }
-
-    #[test]
-    fn archives_one_after_the_other_are_read_as_one() {
-        let archive = [tar_of([("1.jpg", IMAGE)]), tar_of([("2.jpg", IMAGE)])].concat();
-        assert_eq!(sources(&archive), ["s.tar/1.jpg", "s.tar/2.jpg"]);
-    }
-
-    #[test]
-    fn a_member_beyond_the_limit_is_refused_by_its_header() {
-        let mut huge = TarBuilder::header(IMAGE_LIMIT_BYTES + 1);
-        huge.set_path("1.jpg").unwrap();
-        huge.set_cksum();
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("s.tar");
-        fs::write(&path, huge.as_bytes()).unwrap();
-        let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
-        // The content is a hole.
-        file.set_len(512 + IMAGE_LIMIT_BYTES + 512).unwrap();
-        io::copy(&mut &tar_of([("2.jpg", IMAGE)])[..], &mut file).unwrap();
-        let Opened::Archive(flow) = stream::open_file(path.as_os_str()).unwrap() else {
-            panic!("not taken for an archive")
-        };
-        assert_eq!(
-            walk(Archive::new(OsStr::new("s.tar"), flow), None),
-            ["s.tar/1.jpg: limit", "s.tar/2.jpg"]
-        );
-    }
-
-    #[test]
-    fn packed_archives_are_unpacked_as_they_pass() {
-        let archive = tar_of([("1.jpg", IMAGE), ("2.jpg", &[5; 9999])]);
-        let skippable = b"\x50\x2a\x4d\x18\x02\0\0\0no";
-        let (first, second) = archive.split_at(700);
-        for packed in [
-            gzip(&archive),
-            [gzip(first), gzip(second)].concat(),
-            zstd(&archive),
-            [skippable, &zstd(first)[..], skippable, &zstd(second)].concat(),
-        ] {
-            assert_eq!(sources(&packed), ["s.tar/1.jpg", "s.tar/2.jpg"]);
-            let cut = packed[..packed.len() - 12].to_vec();
-            let told = match stream::open_stream(Box::new(io::Cursor::new(cut))) {
-                Ok(Opened::Archive(flow)) => walk(Archive::new(OsStr::new("s.tar"), flow), None),
-                Ok(_) => Vec::new(),
-                // Cut off before anything could be unpacked.
-                Err(error) => vec![format!("s.tar: {}", error.kind)],
-            };
-            assert_eq!(told.last().map(String::as_str), Some("s.tar: archive"), "{told:?}");
-        }
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn a_member_name_that_is_not_utf8_survives() {
-        use std::os::unix::ffi::OsStrExt;
-        let archive = tar_of([(OsStr::from_bytes(b"caf\xe9.jpg"), b"")]);
-        let source = streamed(archive).next(&mut Deal::new(None)).unwrap();
-        assert_eq!(source.name.as_os_str().as_bytes(), b"s.tar/caf\xe9.jpg");
-    }
-}
+mod tests;
