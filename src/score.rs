@@ -252,7 +252,8 @@ mod tests {
     #[test]
     fn embedding_that_is_not_a_number_spares_those_beside_it() {
         let classifier = Classifier::new(vec![0.0, 1.0], 2, 100.0);
-        let verdicts = classifier.judge_all(&[&[1.0, 0.0], &[f32::NAN, 0.0], &[0.0, 1.0]], Judgement::default());
+        let verdicts =
+            classifier.judge_all(&[&[1.0, 0.0], &[f32::NAN, 0.0], &[0.0, 1.0]], Judgement::default());
         let found: Vec<_> = verdicts.iter().map(Option::is_some).collect();
         assert_eq!(found, [true, false, true]);
     }
