@@ -5,6 +5,7 @@ use super::output::Region;
 use super::simd::{Kernel, MAX_LANES, Simd, dispatch_on};
 use super::tile::{Ahead, Factors, MAX_TILE_COLUMNS, Tile, product, transpose};
 use rayon::prelude::*;
+use std::cell::RefCell;
 use std::mem::MaybeUninit;
 
 /// How fused rows `[query, key, value]` divide into sequences and heads.
@@ -62,9 +63,7 @@ fn attention_on<'y>(
             tasks.push(Head { qkv, head, heads, first_query, y: row.take_columns(width / count) });
         }
     }
-    tasks.into_par_iter().for_each_init(Scratch::default, |scratch, head| {
-        dispatch_on(set, HeadWithScratch { head, scratch });
-    });
+    tasks.into_par_iter().with_max_len(1).for_each(|head| dispatch_on(set, head));
     // SAFETY: every head writes all of its columns, and those are all columns of `y`.
     unsafe { y.assume_init_mut() }
 }
@@ -77,11 +76,6 @@ struct Head<'a> {
     first_query: usize,
     /// A row for each token that asks.
     y: Region<'a>,
-}
-
-struct HeadWithScratch<'a, 's> {
-    head: Head<'a>,
-    scratch: &'s mut Scratch,
 }
 
 /// Memory that a thread uses for one head after another.
@@ -98,6 +92,10 @@ struct Scratch {
     totals: Vec<f32>,
 }
 
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
 /// Vectors of scores or values taken at a time, a group.
 const VECTORS: usize = 2;
 /// Scores that are held at a time, 128 KiB: with the keys and values of 577 tokens they stay in the
@@ -107,18 +105,20 @@ const SCORES: usize = 32 * 1024;
 /// them: the fewer, the less is multiplied in vain.
 const CAUSAL_TILES: usize = 3;
 
-impl Kernel for HeadWithScratch<'_, '_> {
+impl Kernel for Head<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Self { head: Head { qkv, head, heads, first_query, mut y }, scratch } = self;
+        let Self { qkv, head, heads, first_query, mut y } = self;
         let Heads { tokens, width, heads: count, causal } = heads;
         let (head_width, stride, asking) = (width / count, 3 * width, y.rows());
         let group = VECTORS * S::LANES;
         let part = |i: usize| &qkv[i * width + head * head_width..];
+        // Not within a closure: it would be compiled without the instructions of `S`.
+        let mut scratch = SCRATCH.take();
         scratch.fill(simd, part(1), part(2), heads);
-        let Scratch { keys, values, scores, totals } = scratch;
+        let Scratch { keys, values, scores, totals } = &mut scratch;
         let scores_width = tokens.next_multiple_of(group);
         let most_tiles = if causal { CAUSAL_TILES } else { (SCORES / scores_width / S::TILE_ROWS).max(1) };
         let most = asking.min(most_tiles * S::TILE_ROWS);
@@ -179,6 +179,7 @@ impl Kernel for HeadWithScratch<'_, '_> {
                 }
             }
         }
+        SCRATCH.set(scratch);
     }
 }
 

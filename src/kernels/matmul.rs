@@ -139,7 +139,8 @@ fn multiply(set: FloatSet, x: &[f32], weights: &[Weight], mut y: Region, target:
             }
         }
     }
-    tasks.into_par_iter().for_each(|task| dispatch_on(set, task));
+    // One by one: what a thread has in store when the system takes it away, the others can do.
+    tasks.into_par_iter().with_max_len(1).for_each(|task| dispatch_on(set, task));
 }
 
 /// The product of some rows of `x` with as many rows of `w` as `y` has columns.

@@ -18,6 +18,7 @@ mod matmul;
 mod norm;
 mod output;
 mod simd;
+mod softmax;
 mod tile;
 
 pub use activation::Activation;
@@ -27,7 +28,11 @@ pub use int8::{Int8Matrix, matmul_int8, matmul_int8_add};
 pub use matmul::{Weight, matmul, matmul_add};
 pub use norm::layer_norm;
 pub use output::collect;
-pub(crate) use simd::{Kernel, Simd, dispatch};
+pub use simd::{Kernel, Simd, dispatch};
+pub use softmax::softmax;
+
+#[cfg(test)]
+pub(crate) use tests::random;
 
 #[cfg(test)]
 mod tests {

@@ -63,7 +63,8 @@ impl<'a> Network<'a> {
         }
         let encoded = self.encode(&pixels)?;
         let rows: Vec<_> = encoded.iter().flat_map(Embeddings::rows).collect();
-        let record = |(image, embedding, picture, may_be_linked): (_, Result<_, _>, _, _)| {
+        let mut found = Vec::with_capacity(waiting.len());
+        for (image, embedding, picture, may_be_linked) in waiting {
             let embedding = embedding.and_then(|embedding| match embedding {
                 Embedding::Known(known) => Ok((Cow::Owned(known), None)),
                 Embedding::Row(row, key) => Ok((Cow::Borrowed(rows[row]), Some(key))),
@@ -73,8 +74,15 @@ impl<'a> Network<'a> {
                 let outcome = embedding.as_ref().map(|(embedding, _)| embedding.to_vec());
                 self.earlier.keep(ImageName::clone(&image), outcome.map_err(Failure::clone));
             }
+            found.push((image, embedding, picture));
+        }
+        let embeddings: Vec<_> =
+            found.iter().filter_map(|(_, found, _)| Some(&*found.as_ref().ok()?.0)).collect();
+        let judge = || self.classifier.judge_all(&embeddings, self.judgement);
+        let mut verdicts = self.pool.install(judge).into_iter();
+        let record = |(image, embedding, picture): (_, Result<(Cow<[f32]>, Option<ImageKey>), Failure>, _)| {
             let outcome = embedding.and_then(|(embedding, key)| {
-                let verdict = self.classifier.judge(&embedding, self.judgement).ok_or_else(not_a_number)?;
+                let verdict = verdicts.next().flatten().ok_or_else(not_a_number)?;
                 if let Some(key) = key {
                     self.known.keep_image(&key, &embedding);
                 }
@@ -82,7 +90,7 @@ impl<'a> Network<'a> {
             });
             Record { image, outcome, picture }
         };
-        Ok(waiting.into_iter().map(record).collect())
+        Ok(found.into_iter().map(record).collect())
     }
 
     fn encode(&mut self, pixels: &[Pixels]) -> Result<Option<Embeddings>> {

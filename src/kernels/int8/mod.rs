@@ -207,7 +207,8 @@ fn multiply(set: Int8Set, x: &[f32], w: &Int8Matrix, mut y: Region, target: Targ
             tasks.push(Block { x, scales, panel: w.panel(panel), y, target });
         }
     }
-    tasks.into_par_iter().for_each(|block| block.run(set));
+    // One by one: what a thread has in store when the system takes it away, the others can do.
+    tasks.into_par_iter().with_max_len(1).for_each(|block| block.run(set));
 }
 
 /// The rows of `x`, padded to whole steps, and the scale of each.
