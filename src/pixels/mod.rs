@@ -5,6 +5,7 @@
 //! torchvision do.
 
 mod decode;
+mod orient;
 mod resample;
 
 use image::RgbImage;

@@ -8,10 +8,11 @@
 
 mod jpeg;
 
+pub use jpeg::Segments;
+
+use super::orient::{orientation, turn};
 use super::{Picture, PixelsError};
-use image::metadata::Orientation;
 use image::{ColorType, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage};
-use rayon::prelude::*;
 use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -39,9 +40,9 @@ impl Picture {
             _ => Err(PixelsError::Format),
         };
         // Decoders are written for valid files; hostile ones find the assertion that does not hold.
-        let (picture, orientation) = catch_unwind(AssertUnwindSafe(decode))
+        let picture = catch_unwind(AssertUnwindSafe(decode))
             .unwrap_or_else(|_| Err(PixelsError::Decode("the file makes its decoder fail".into())))?;
-        Ok(Self(turn(picture, orientation)))
+        Ok(Self(turn(picture, orientation(bytes, format))))
     }
 }
 
@@ -57,24 +58,12 @@ fn check_size(width: u64, height: u64) -> Result<(), PixelsError> {
     Ok(())
 }
 
-fn decode_jpeg(bytes: &[u8]) -> Result<(RgbImage, Orientation), PixelsError> {
+fn decode_jpeg(bytes: &[u8]) -> Result<RgbImage, PixelsError> {
     let jpeg::Rgb { width, height, levels } = jpeg::decode(bytes, MAX_PIXELS)?;
-    let orientation = jpeg_exif(bytes).and_then(Orientation::from_exif_chunk);
-    Ok((rgb(width, height, levels)?, orientation.unwrap_or(Orientation::NoTransforms)))
+    rgb(width, height, levels)
 }
 
-/// The Exif block of a JPEG.
-fn jpeg_exif(bytes: &[u8]) -> Option<&[u8]> {
-    let mut segments = jpeg::Segments::new(bytes).ok()?;
-    while let Ok(Some(segment)) = segments.next() {
-        if segment.marker == jpeg::APP1 && let Some(exif) = segment.body.strip_prefix(b"Exif\0\0") {
-            return Some(exif);
-        }
-    }
-    None
-}
-
-fn decode_other(bytes: &[u8], format: ImageFormat) -> Result<(RgbImage, Orientation), PixelsError> {
+fn decode_other(bytes: &[u8], format: ImageFormat) -> Result<RgbImage, PixelsError> {
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     let mut limits = Limits::default();
     limits.max_alloc = Some(MAX_ALLOC_BYTES);
@@ -82,11 +71,10 @@ fn decode_other(bytes: &[u8], format: ImageFormat) -> Result<(RgbImage, Orientat
     let mut decoder = reader.into_decoder()?;
     let (width, height) = decoder.dimensions();
     check_size(width.into(), height.into())?;
-    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let color = decoder.color_type();
     let mut levels = vec![0; usize::try_from(decoder.total_bytes()).map_err(|_| too_much_memory())?];
     decoder.read_image(&mut levels)?;
-    Ok((rgb(width, height, to_rgb(levels, color)?)?, orientation))
+    rgb(width, height, to_rgb(levels, color)?)
 }
 
 fn rgb(width: u32, height: u32, levels: Vec<u8>) -> Result<RgbImage, PixelsError> {
@@ -125,42 +113,6 @@ fn to_rgb(levels: Vec<u8>, color: ColorType) -> Result<Vec<u8>, PixelsError> {
             )));
         }
     })
-}
-
-/// Turns a picture upright.
-fn turn(picture: RgbImage, orientation: Orientation) -> RgbImage {
-    use Orientation::*;
-    // Whether rows and columns change places, and which of them then run backwards.
-    let (transposed, backward_x, backward_y) = match orientation {
-        NoTransforms => return picture,
-        FlipHorizontal => (false, true, false),
-        Rotate180 => (false, true, true),
-        FlipVertical => (false, false, true),
-        Rotate90FlipH => (true, false, false),
-        Rotate90 => (true, true, false),
-        Rotate270FlipH => (true, true, true),
-        Rotate270 => (true, false, true),
-    };
-    let (from_width, from_height) = (picture.width() as usize, picture.height() as usize);
-    let (width, height) = if transposed { (from_height, from_width) } else { (from_width, from_height) };
-    let from = picture.as_raw();
-    let mut turned = vec![0; from.len()];
-    // Bands and, within them, tiles of this many pixels keep both sides in the cache.
-    const TILE: usize = 32;
-    turned.par_chunks_mut(width * 3 * TILE).enumerate().for_each(|(band, rows)| {
-        for tile in (0..width).step_by(TILE) {
-            for (y, row) in rows.chunks_exact_mut(width * 3).enumerate() {
-                let y = band * TILE + y;
-                let y = if backward_y { height - 1 - y } else { y };
-                for x in tile..(tile + TILE).min(width) {
-                    let from_x = if backward_x { width - 1 - x } else { x };
-                    let at = if transposed { from_x * from_width + y } else { y * from_width + from_x };
-                    row[x * 3..][..3].copy_from_slice(&from[at * 3..][..3]);
-                }
-            }
-        }
-    });
-    RgbImage::from_raw(width as u32, height as u32, turned).expect("turning keeps the number of pixels")
 }
 
 impl From<jpeg::JpegError> for PixelsError {
@@ -240,30 +192,6 @@ mod tests {
             assert_eq!(levels(colour.clone().into()), [0x12, 0x00, 0xff]);
             assert_eq!(levels(grey.clone().into()), [0x80; 3]);
         }
-    }
-
-    #[test]
-    fn all_orientations_are_turned_as_the_image_crate_turns_them() {
-        let picture = RgbImage::from_fn(70, 33, |x, y| Rgb([x as u8, y as u8, 0]));
-        for code in 1..=8 {
-            let orientation = Orientation::from_exif(code).unwrap();
-            let mut expected = DynamicImage::from(picture.clone());
-            expected.apply_orientation(orientation);
-            assert!(turn(picture.clone(), orientation) == expected.into_rgb8(), "{code}");
-        }
-    }
-
-    #[test]
-    fn an_exif_orientation_is_applied() {
-        // A little-endian TIFF header, and one entry: tag 0x112, a short, 6.
-        let exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
-        let plain = encode(gradient(), ImageFormat::Jpeg);
-        let mut turned = plain[..2].to_vec();
-        turned.extend([0xff, 0xe1, 0, exif.len() as u8 + 2]);
-        turned.extend(exif);
-        turned.extend(&plain[2..]);
-        let plain = Picture::decode(&plain).unwrap().0;
-        assert_eq!(Picture::decode(&turned).unwrap().0, turn(plain, Orientation::Rotate90));
     }
 
     #[test]
