@@ -474,9 +474,7 @@ mod tests {
         for values in ["auto, cpu, cuda, metal", "f32, f16, bf16, int8", "text, json, csv, markdown"] {
             assert!(help.contains(&format!("[possible values: {values}]")), "{help}");
         }
-        let mut completions = Vec::new();
-        write_completions(Shell::Bash, &mut completions).unwrap();
-        let completions = String::from_utf8(completions).unwrap();
+        let completions = String::from_utf8(completions(Shell::Bash)).unwrap();
         assert!(completions.contains("auto cpu cuda metal"), "{completions}");
         assert!(completions.contains("f32 f16 bf16 int8"), "{completions}");
     }

@@ -244,14 +244,17 @@ mod tests {
     #[test]
     fn every_element_of_an_odd_width_counts() {
         let image: Vec<f32> = (1..=37).map(|i| i as f32).collect();
-        let verdict = Classifier::new(vec![1.0; 37], 37, 1.0).judge(&image, Judgement::default()).unwrap();
+        let verdict = Classifier::new(vec![1.0; 37], 37, Scoring::Softmax { scale: 1.0 })
+            .judge(&image, Judgement::default())
+            .unwrap();
         assert_eq!(verdict.scores[0].cosine, (37 * 38 / 2) as f32);
     }
 
     #[test]
     fn images_judged_together_have_the_same_digits_as_one_by_one() {
         for (labels, dim, images) in [(1, 5, 3), (3, 64, 40), (1000, 48, 9), (30_000, 4, 150)] {
-            let classifier = Classifier::new(random_rows(labels, dim, 1), dim, 100.0);
+            let classifier =
+                Classifier::new(random_rows(labels, dim, 1), dim, Scoring::Softmax { scale: 100.0 });
             let rows = random_rows(images, dim, 2);
             let rows: Vec<_> = rows.chunks_exact(dim).collect();
             let judgement = Judgement { top: Some(5), threshold: 0.1 };
@@ -263,7 +266,7 @@ mod tests {
 
     #[test]
     fn embedding_that_is_not_a_number_spares_those_beside_it() {
-        let classifier = Classifier::new(vec![0.0, 1.0], 2, 100.0);
+        let classifier = Classifier::new(vec![0.0, 1.0], 2, Scoring::Softmax { scale: 100.0 });
         let verdicts =
             classifier.judge_all(&[&[1.0, 0.0], &[f32::NAN, 0.0], &[0.0, 1.0]], Judgement::default());
         let found: Vec<_> = verdicts.iter().map(Option::is_some).collect();

@@ -168,7 +168,9 @@ impl<I> Sources<I> {
     /// What is at `path`, which the user called `name`.
     fn find_path(&self, name: &OsStr, path: &OsStr) -> FoundInput {
         let opened = match fs::metadata(path) {
-            Ok(metadata) if metadata.is_dir() => return FoundInput::Many(Many::Folder(FolderWalk::new(path))),
+            Ok(metadata) if metadata.is_dir() => {
+                return FoundInput::Many(Many::Folder(FolderWalk::new(path)));
+            }
             Ok(metadata) if metadata.is_file() && formats::has_image_extension(path) => {
                 return FoundInput::One(Origin::File(path.into()));
             }

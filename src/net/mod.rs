@@ -324,12 +324,12 @@ impl Client {
                 .build()
         };
         // ureq's own chain of connectors, with the one for plain requests through a proxy.
-        let connector = ()
-            .chain(SocksConnector::default())
-            .chain(ForwardConnector { config: config(None) })
-            .chain(ConnectProxyConnector::default())
-            .chain(TcpConnector::default())
-            .chain(RustlsConnector::default());
+        let connector =
+            ().chain(SocksConnector::default())
+                .chain(ForwardConnector { config: config(None) })
+                .chain(ConnectProxyConnector::default())
+                .chain(TcpConnector::default())
+                .chain(RustlsConnector::default());
         let config = config(proxy.cloned());
         let agent = Agent::with_parts(config, connector, DefaultResolver::default());
         Ok(lock(&self.agents).entry(key).or_insert(agent).clone())

@@ -133,7 +133,9 @@ fn in_webp(bytes: &[u8]) -> Metadata {
         let Some((body, after)) = after.split_at_checked(length) else { break };
         match &kind {
             b"VP8X" => flags = body.first().copied().unwrap_or_default(),
-            b"EXIF" if flags & HAS_EXIF != 0 && metadata.exif.is_none() => metadata.exif = Some(body.to_vec()),
+            b"EXIF" if flags & HAS_EXIF != 0 && metadata.exif.is_none() => {
+                metadata.exif = Some(body.to_vec())
+            }
             b"XMP " if flags & HAS_XMP != 0 && metadata.xmp.is_none() => metadata.xmp = Some(body.to_vec()),
             _ => {}
         }
@@ -228,7 +230,9 @@ fn xmp_orientation(xmp: &[u8]) -> Option<u64> {
     const NAME: &[u8] = b"tiff:Orientation";
     let begins = (0..xmp.len()).filter_map(|at| xmp.get(at..)?.strip_prefix(NAME));
     let mut digits = begins.filter_map(|rest| match rest {
-        [b'=', b'"', digit @ b'0'..=b'9', ..] | [b'>', digit @ b'0'..=b'9', ..] => Some(u64::from(digit - b'0')),
+        [b'=', b'"', digit @ b'0'..=b'9', ..] | [b'>', digit @ b'0'..=b'9', ..] => {
+            Some(u64::from(digit - b'0'))
+        }
         _ => None,
     });
     digits.next()
@@ -280,7 +284,9 @@ mod tests {
         let short = |number: u16| if is_little { number.to_le_bytes() } else { number.to_be_bytes() };
         let long = |number: u32| if is_little { number.to_le_bytes() } else { number.to_be_bytes() };
         let mut bytes = if is_little { b"II*\0".to_vec() } else { b"MM\0*".to_vec() };
-        bytes.extend([&long(8)[..], &short(1), &short(0x112), &short(kind), &long(count), value, &[0; 4]].concat());
+        bytes.extend(
+            [&long(8)[..], &short(1), &short(0x112), &short(kind), &long(count), value, &[0; 4]].concat(),
+        );
         bytes
     }
 
@@ -343,7 +349,9 @@ mod tests {
 
     #[test]
     fn nonsense_turns_nothing() {
-        for exif in [exif(true, 3, 1, &[9, 0, 0, 0]), exif(true, 3, 2, &[6, 0, 6, 0]), exif(true, 2, 1, b"6\0\0\0")] {
+        for exif in
+            [exif(true, 3, 1, &[9, 0, 0, 0]), exif(true, 3, 2, &[6, 0, 6, 0]), exif(true, 2, 1, b"6\0\0\0")]
+        {
             for end in 0..=exif.len() {
                 let body = [b"Exif\0\0", &exif[..end]].concat();
                 assert_eq!(code(&jpeg(&[(0xe1, &body)]), ImageFormat::Jpeg), 1, "{exif:?} up to {end}");
@@ -368,7 +376,11 @@ mod tests {
             assert_eq!(code(&jpeg(&[(0xe1, &segment), (0xe1, &three)]), ImageFormat::Jpeg), 3, "{xmp}");
             let text = [b"XML:com.adobe.xmp\0\0\0\0\0", xmp.as_bytes()].concat();
             assert_eq!(code(&png(&[(b"iTXt", &text)]), ImageFormat::Png), 6, "{xmp}");
-            assert_eq!(code(&webp(&[(b"VP8X", &[4]), (b"XMP ", xmp.as_bytes())]), ImageFormat::WebP), 6, "{xmp}");
+            assert_eq!(
+                code(&webp(&[(b"VP8X", &[4]), (b"XMP ", xmp.as_bytes())]), ImageFormat::WebP),
+                6,
+                "{xmp}"
+            );
         }
     }
 

@@ -276,7 +276,7 @@ fn model_that_takes_the_place_of_another_answers_for_itself() {
     let folder = work.path("cache");
     let run = |more: &[&str]| {
         let more = [&["--model", model.to_str().unwrap()], more].concat();
-        let mut command = Command::new(cargo_bin!("clipclass"));
+        let mut command = clipclass();
         command.args(["--labels", LABELS, "--json", "--cache"]).arg(&folder).args(more).args(&work.names);
         records_without_a_word(command.current_dir(&work.folder).output().unwrap())
     };

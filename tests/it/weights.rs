@@ -233,7 +233,7 @@ fn prompt_that_the_network_does_not_know_is_named() {
         "rstrip": false, "normalized": false, "special": false});
     tokenizer["added_tokens"].as_array_mut().unwrap().push(added);
     fs::write(&path, tokenizer.to_string()).unwrap();
-    let output = Command::new(assert_cmd::cargo::cargo_bin!("clipclass"))
+    let output = clipclass()
         .args(["--no-cache", "-l", "a zebra", "fixtures/images/tree.jpg", "--model"])
         .arg(folder.path())
         .output()

@@ -31,7 +31,9 @@ impl Conditioning {
         for &[number, value] in pairs {
             let place = usize::from(number & 15);
             match number >> 4 {
-                0 if value & 15 <= value >> 4 => *self.dc.get_mut(place).ok_or(INVALID)? = (value & 15, value >> 4),
+                0 if value & 15 <= value >> 4 => {
+                    *self.dc.get_mut(place).ok_or(INVALID)? = (value & 15, value >> 4)
+                }
                 1 => *self.ac.get_mut(place).ok_or(INVALID)? = value,
                 _ => return Err(INVALID),
             }

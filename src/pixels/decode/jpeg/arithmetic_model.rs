@@ -64,7 +64,8 @@ impl BlockDecoder for Arithmetic {
                 let bins = &mut self.dc[component.dc % 16];
                 let context = &mut self.contexts[i % 4];
                 let predictor = &mut self.predictors[i % 4];
-                *predictor += dc_difference(decisions, bins, context, self.conditioning.dc[component.dc % 16])?;
+                *predictor +=
+                    dc_difference(decisions, bins, context, self.conditioning.dc[component.dc % 16])?;
                 let value = i16::try_from(*predictor).map_err(|_| DC_TOO_LARGE)?;
                 block.set(0, i16::try_from(i32::from(value) << low_bit).map_err(|_| DC_TOO_LARGE)?);
             }
@@ -122,7 +123,12 @@ impl Decisions<'_> {
 
     /// The highest bit of a magnitude: doubled as long as the decisions of the bins from `bin` on say so.
     /// Returns it with the bin that stopped it (T.81 figure F.23).
-    fn double(&mut self, bins: &mut [Bin], mut bin: usize, mut high_bit: i32) -> Result<(i32, usize), JpegError> {
+    fn double(
+        &mut self,
+        bins: &mut [Bin],
+        mut bin: usize,
+        mut high_bit: i32,
+    ) -> Result<(i32, usize), JpegError> {
         while self.next(bins, bin)? {
             high_bit <<= 1;
             if high_bit == 0x8000 {

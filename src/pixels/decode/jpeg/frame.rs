@@ -72,7 +72,8 @@ impl Frame {
             3 | 11 => return unsupported("lossless JPEG"),
             _ => return unsupported("hierarchical JPEG"),
         };
-        let (header, listed) = segment.body.split_first_chunk::<6>().ok_or(Broken("a frame header is cut short"))?;
+        let (header, listed) =
+            segment.body.split_first_chunk::<6>().ok_or(Broken("a frame header is cut short"))?;
         let [precision, height_high, height_low, width_high, width_low, count] = *header;
         if precision != 8 {
             return unsupported(&format!("JPEG with {precision} bits a channel"));

@@ -37,7 +37,8 @@ impl Symbols {
     ///
     /// *Errors* when there are more codes of a length than there can be.
     pub fn new(code: &Code) -> Result<Self, JpegError> {
-        let mut table = Self { short: [(0, 0); 1 << SHORT], limits: [0; 17], offsets: [0; 17], symbols: [0; 256] };
+        let mut table =
+            Self { short: [(0, 0); 1 << SHORT], limits: [0; 17], offsets: [0; 17], symbols: [0; 256] };
         table.symbols.iter_mut().zip(&code.symbols).for_each(|(to, symbol)| *to = *symbol);
         let (mut next, mut listed) = (0u32, 0u32);
         let mut symbols = code.symbols.iter();
@@ -82,7 +83,9 @@ impl Symbols {
     #[inline(never)]
     fn take_long(&self, bits: &mut Bits) -> Result<u8, JpegError> {
         let next = bits.peek(16);
-        for (length, (limit, offset)) in (0..).zip(self.limits.iter().zip(&self.offsets)).skip(SHORT as usize + 1) {
+        for (length, (limit, offset)) in
+            (0..).zip(self.limits.iter().zip(&self.offsets)).skip(SHORT as usize + 1)
+        {
             if next < *limit {
                 bits.take(length);
                 let place = (next >> (16 - length)).wrapping_add(*offset);
@@ -137,7 +140,12 @@ impl AcSymbols {
                 if entry.kind == AcKind::ValueFollows && bits <= SHORT {
                     let size = u32::from(entry.size);
                     let number = (next >> (SHORT - bits)) & ((1 << size) - 1);
-                    *entry = Ac { kind: AcKind::Value, bits: bits as u8, value: extend(number, size) as i16, ..*entry };
+                    *entry = Ac {
+                        kind: AcKind::Value,
+                        bits: bits as u8,
+                        value: extend(number, size) as i16,
+                        ..*entry
+                    };
                 }
             }
         }
@@ -217,4 +225,3 @@ const CHROMINANCE_AC: [u8; 162] = [
     0xe2, 0xe3, 0xe4, 0xe5, 0xe6, 0xe7, 0xe8, 0xe9, 0xea, 0xf2, 0xf3, 0xf4, 0xf5, 0xf6, 0xf7, 0xf8,
     0xf9, 0xfa,
 ];
-

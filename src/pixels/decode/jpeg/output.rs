@@ -129,10 +129,11 @@ impl<'a> Output<'a> {
         for (seam, pair) in edges.windows(2).enumerate() {
             let [upper, lower] = pair else { return Err(MISSING) };
             let unit = (seam + 1) * self.band_units();
-            let join = |((upper, lower), component): ((&[Vec<u8>; 2], &[Vec<u8>; 2]), &super::frame::Component)| {
-                let first = (unit * component.v * SIDE).saturating_sub(1);
-                Lines { first, samples: [&upper[1][..], &lower[0]].concat(), line_bytes: lower[0].len() }
-            };
+            let join =
+                |((upper, lower), component): ((&[Vec<u8>; 2], &[Vec<u8>; 2]), &super::frame::Component)| {
+                    let first = (unit * component.v * SIDE).saturating_sub(1);
+                    Lines { first, samples: [&upper[1][..], &lower[0]].concat(), line_bytes: lower[0].len() }
+                };
             let lines: Vec<_> =
                 upper.lines.iter().zip(&lower.lines).zip(&self.frame.components).map(join).collect();
             let y = unit * self.frame.max_v * SIDE;
@@ -151,7 +152,13 @@ impl<'a> Output<'a> {
     }
 
     /// Makes row `y` of the picture.
-    fn make_row(&self, lines: &[Lines], y: usize, to: &mut [u8], scratch: &mut Scratch) -> Result<(), JpegError> {
+    fn make_row(
+        &self,
+        lines: &[Lines],
+        y: usize,
+        to: &mut [u8],
+        scratch: &mut Scratch,
+    ) -> Result<(), JpegError> {
         let frame = self.frame;
         let mut rows = [&[][..]; 4];
         let components = frame.components.iter().zip(lines);
@@ -159,7 +166,8 @@ impl<'a> Output<'a> {
         for ((row, (component, lines)), (buffer, sums)) in rows.iter_mut().zip(components).zip(buffers) {
             let stretch = Stretch::of(component, frame);
             let (near, far) = stretch.lines(y, component.height);
-            let cut = |line: usize| lines.line(line).and_then(|line| line.get(..component.width)).ok_or(MISSING);
+            let cut =
+                |line: usize| lines.line(line).and_then(|line| line.get(..component.width)).ok_or(MISSING);
             let far = far.map(cut).transpose()?;
             *row = stretch.row(y, cut(near)?, far, sums, buffer);
         }

@@ -7,7 +7,9 @@ use super::frame::{Coding, Frame, Passes};
 use super::output::{Edges, Output};
 use super::progressive::Progressive;
 use super::scan::Scan;
-use super::segments::{APP0, APP15, COM, DAC, DHT, DNL, DQT, DRI, EOI, RST0, RST7, SOF0, SOI, SOS, Segments, TEM};
+use super::segments::{
+    APP0, APP15, COM, DAC, DHT, DNL, DQT, DRI, EOI, RST0, RST7, SOF0, SOI, SOS, Segments, TEM,
+};
 use super::sequential::{BlockDecoder, Reader, Sequential};
 use super::tables::{Quantisation, Tables};
 use super::{Broken, ENDS_EARLY, JpegError, Rgb};
@@ -75,7 +77,12 @@ fn take_other(segment: super::segments::Segment, tables: &mut Tables) -> Result<
 }
 
 /// Decodes the first scan and all that follow it.
-fn decode_scans(segments: Segments, mut tables: Tables, frame: &Frame, first: Scan) -> Result<Rgb, JpegError> {
+fn decode_scans(
+    segments: Segments,
+    mut tables: Tables,
+    frame: &Frame,
+    first: Scan,
+) -> Result<Rgb, JpegError> {
     if (frame.coding, frame.passes) == (Coding::Huffman, Passes::Sequential) {
         tables.complete_codes();
     }
@@ -103,11 +110,14 @@ fn decode_single_scan(
     colours: Colours,
 ) -> Result<Rgb, JpegError> {
     let places = 0..frame.components.len();
-    let quantisation = &places.map(|index| quantisation(tables, frame, index)).collect::<Result<Vec<_>, _>>()?;
+    let quantisation =
+        &places.map(|index| quantisation(tables, frame, index)).collect::<Result<Vec<_>, _>>()?;
     let output = Output::new(frame, quantisation, colours);
     match frame.coding {
         Coding::Huffman => decode_bands(Sequential::new(scan, tables)?, segments, tables, scan, &output),
-        Coding::Arithmetic => decode_bands(Arithmetic::new(&tables.conditioning), segments, tables, scan, &output),
+        Coding::Arithmetic => {
+            decode_bands(Arithmetic::new(&tables.conditioning), segments, tables, scan, &output)
+        }
     }
 }
 
@@ -156,7 +166,8 @@ fn decode_beside_output(
         for (band, (levels, edges)) in parts.enumerate() {
             let unit = band * output.band_units();
             let cleared = spare.lock().ok().and_then(|mut spare| spare.pop());
-            let mut blocks = decode_band(unit, cleared.unwrap_or_else(|| new_blocks(frame, output.band_units())))?;
+            let mut blocks =
+                decode_band(unit, cleared.unwrap_or_else(|| new_blocks(frame, output.band_units())))?;
             let mut make = move || {
                 if output.make_band(&blocks, unit, 0, levels, edges).is_err() {
                     failed.store(true, Ordering::Relaxed);
@@ -205,7 +216,9 @@ fn finish<D: BlockDecoder>(segments: &mut Segments, reader: &Reader<D>) -> Resul
 
 /// Blocks for so many rows of units of each component.
 fn new_blocks(frame: &Frame, units: usize) -> Vec<Blocks> {
-    let of = |component: &super::frame::Component| Blocks::new(frame.mcus_wide() * component.h, units * component.v);
+    let of = |component: &super::frame::Component| {
+        Blocks::new(frame.mcus_wide() * component.h, units * component.v)
+    };
     frame.components.iter().map(of).collect()
 }
 
@@ -228,7 +241,8 @@ fn decode_many_scans(
     let mut blocks = new_blocks(frame, frame.mcus_high());
     let mut sent = vec![Sent { quantisation: None, low_bits: [None; 64] }; frame.components.len()];
     let mut next = Some(first);
-    let picture_blocks: usize = blocks.iter().map(|blocks| blocks.groups.len() * super::coefficients::LANES).sum();
+    let picture_blocks: usize =
+        blocks.iter().map(|blocks| blocks.groups.len() * super::coefficients::LANES).sum();
     let mut budget = picture_blocks as u64 * MAX_PASSES + FREE_BLOCKS;
     let mut scans = 0;
     loop {
@@ -237,7 +251,9 @@ fn decode_many_scans(
             let scan_blocks: usize = scan.components.iter().map(|component| component.h * component.v).sum();
             let cost = scan_blocks as u64 * scan.wide as u64 * scan.high as u64;
             budget = budget.checked_sub(cost).filter(|_| scans <= MAX_SCANS).ok_or_else(|| {
-                JpegError::Limit(format!("the picture is sent in more than {scans} scans; save the image anew"))
+                JpegError::Limit(format!(
+                    "the picture is sent in more than {scans} scans; save the image anew"
+                ))
             })?;
             note_scan(&scan, frame, &tables, &mut sent)?;
             decode_scan(&mut segments, &tables, frame, &scan, &mut blocks)?;

@@ -4,11 +4,11 @@
 //! at once. Damaged files may go beyond 16 bits in between; there the sums wrap and the results of the
 //! columns saturate, as they do in the vector registers of libjpeg-turbo.
 
+use super::JpegError;
 use super::coefficients::{Blocks, Group, LANES};
 use super::frame::SIDE;
 use super::sequential::DC_TOO_LARGE;
 use super::tables::Quantisation;
-use super::JpegError;
 
 /// Bits after the point of a constant.
 const CONSTANT_BITS: u32 = 13;
@@ -101,7 +101,8 @@ fn transform<const N: usize>(group: &Group, factors: &[i16; 64], samples: &mut S
         // Four samples in each number, the first in its lowest byte.
         let mut halves = [[0u32; LANES]; 2];
         for lane in 0..LANES {
-            let output = butterfly(std::array::from_fn(|column| if column < N { between[column][lane] } else { 0 }));
+            let output =
+                butterfly(std::array::from_fn(|column| if column < N { between[column][lane] } else { 0 }));
             let level = |column: usize| {
                 (descale(output[column], CONSTANT_BITS + EXTRA_BITS + 3).clamp(-128, 127) + 128) as u32
             };

@@ -92,10 +92,7 @@ fn stretch_wide(from: &[u8], to: &mut [u8]) {
     let (at, after) = (from.iter().skip(1), from.iter().skip(2));
     for (((pair, before), at), after) in middle.zip(before).zip(at).zip(after) {
         let near = 3 * u16::from(*at);
-        *pair = [
-            ((near + u16::from(*before) + 1) >> 2) as u8,
-            ((near + u16::from(*after) + 2) >> 2) as u8,
-        ];
+        *pair = [((near + u16::from(*before) + 1) >> 2) as u8, ((near + u16::from(*after) + 2) >> 2) as u8];
     }
     // The picture goes on beyond its sides as it is there.
     let ends = |at: u8, inside: u8, bias: u16| ((3 * u16::from(at) + u16::from(inside) + bias) >> 2) as u8;
