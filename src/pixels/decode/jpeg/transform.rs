@@ -36,6 +36,7 @@ type Samples = [Lanes<[u8; SIDE]>; SIDE];
 /// Transforms row `row` of `blocks` into lines of `line_bytes` samples.
 ///
 /// *Errors* when a block is brighter than any can be.
+#[inline(always)]
 pub fn transform_row(
     blocks: &Blocks,
     row: usize,
