@@ -92,12 +92,13 @@ impl<'a> Output<'a> {
         for (seam, pair) in edges.windows(2).enumerate() {
             let [upper, lower] = pair else { return Err(MISSING) };
             let unit = (seam + 1) * self.band_units();
-            let join = |((upper, lower), component): ((&[Vec<u8>; 2], &[Vec<u8>; 2]), &Component)| {
-                let first = (unit * component.v * SIDE).saturating_sub(1);
-                Lines { first, samples: [&upper[1][..], &lower[0]].concat(), line_bytes: lower[0].len() }
-            };
-            let lines: Vec<_> =
-                upper.lines.iter().zip(&lower.lines).zip(&self.frame.components).map(join).collect();
+            let lines = upper.lines.iter().zip(&lower.lines).zip(&self.frame.components);
+            let lines: Vec<_> = lines
+                .map(|(([_, above], [below, _]), component)| {
+                    let first = (unit * component.v * SIDE).saturating_sub(1);
+                    Lines { first, samples: [&above[..], below].concat(), line_bytes: below.len() }
+                })
+                .collect();
             let y = unit * self.frame.max_v * SIDE;
             for y in [y.saturating_sub(1), y] {
                 let row = levels.get_mut(y * row_bytes..).and_then(|rest| rest.get_mut(..row_bytes));

@@ -55,7 +55,7 @@ pub fn transform_row(
         match last.iter().fold(0, |reach, last| reach.max(*last)) {
             0 => transform::<1>(group, &factors, &mut samples),
             // These are in the first four rows and columns.
-            ..10 => transform::<4>(group, &factors, &mut samples),
+            1..10 => transform::<4>(group, &factors, &mut samples),
             _ => transform::<8>(group, &factors, &mut samples),
         }
         for (line, samples) in lines.chunks_exact_mut(line_bytes).zip(&samples) {
