@@ -4,6 +4,7 @@ use crate::cache;
 use crate::commands::{Classify, Command, Fetch, OutputChoice};
 use crate::hub::HubOptions;
 use crate::input::{FilesFrom, Inputs, Part};
+use crate::kernels;
 use crate::labels::{self, GivenLabel, LabelSet, Template};
 use crate::model::device::{BUILT_FOR, DeviceChoice};
 use crate::model::precision::Precision;
@@ -30,7 +31,9 @@ const DEFAULT_BATCH_SIZE: NonZeroUsize = NonZeroUsize::new(8).expect("not zero")
 ///
 /// *Errors* when labels or inputs are not usable.
 pub fn parse() -> Result<Command> {
-    Cli::parse().into_command()
+    let cli = Cli::parse();
+    kernels::instructions()?;
+    cli.into_command()
 }
 
 fn completions(shell: Shell) -> Vec<u8> {
@@ -46,8 +49,12 @@ fn manual() -> Result<Vec<u8>> {
 }
 
 fn version() -> &'static str {
-    static VERSION: LazyLock<String> =
-        LazyLock::new(|| format!("{} (devices: {})", env!("CARGO_PKG_VERSION"), BUILT_FOR.join(", ")));
+    static VERSION: LazyLock<String> = LazyLock::new(|| {
+        let instructions =
+            kernels::instructions().map_or_else(|error| error.to_string(), |all| all.to_string());
+        let devices = BUILT_FOR.join(", ");
+        format!("{} (devices: {devices}; instructions: {instructions})", env!("CARGO_PKG_VERSION"))
+    });
     &VERSION
 }
 
@@ -58,9 +65,13 @@ Examples:
   find . -name '*.jpg' | clipclass --files-from - --labels-file labels.txt --json | jq -r .prediction
 
 Exit code:
-  0  every image was classified
+  0  every image was classified, or nobody reads the output any more (| head -1)
   1  some image failed; all others were printed
-  2  wrong usage, or the run could not go on: no model, no labels, output not writable";
+  2  wrong usage, or the run could not go on: no model, no labels, output not writable
+  Ctrl-C and SIGTERM end the process as that signal does (130 and 143 in a shell), after whole lines
+
+Environment:
+  CLIPCLASS_SIMD limits the instructions used: portable, avx2, avx-vnni, avx512, avx512-vnni or amx";
 
 /// Tells which of your labels fits a picture best, with CLIP.
 #[derive(Parser)]

@@ -3,7 +3,7 @@
 #[path = "../../src/world.rs"]
 mod made;
 
-pub use made::{Random, TarBuilder, gzip, tar_of};
+pub use made::{Random, TarBuilder, gzip, tar_of, zstd};
 
 use assert_cmd::cargo::cargo_bin;
 use serde_json::Value;
