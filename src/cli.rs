@@ -4,6 +4,7 @@ use crate::cache;
 use crate::commands::{Classify, Command, Fetch, OutputChoice};
 use crate::hub::HubOptions;
 use crate::input::{FilesFrom, Inputs, Part};
+use crate::kernels;
 use crate::labels::{self, GivenLabel, LabelSet, Template};
 use crate::model::device::{BUILT_FOR, DeviceChoice};
 use crate::model::precision::Precision;
@@ -30,7 +31,9 @@ const DEFAULT_BATCH_SIZE: NonZeroUsize = NonZeroUsize::new(8).expect("not zero")
 ///
 /// *Errors* when labels or inputs are not usable.
 pub fn parse() -> Result<Command> {
-    Cli::parse().into_command()
+    let cli = Cli::parse();
+    kernels::instructions()?;
+    cli.into_command()
 }
 
 fn completions(shell: Shell) -> Vec<u8> {
@@ -46,8 +49,12 @@ fn manual() -> Result<Vec<u8>> {
 }
 
 fn version() -> &'static str {
-    static VERSION: LazyLock<String> =
-        LazyLock::new(|| format!("{} (devices: {})", env!("CARGO_PKG_VERSION"), BUILT_FOR.join(", ")));
+    static VERSION: LazyLock<String> = LazyLock::new(|| {
+        let instructions =
+            kernels::instructions().map_or_else(|error| error.to_string(), |all| all.to_string());
+        let devices = BUILT_FOR.join(", ");
+        format!("{} (devices: {devices}; instructions: {instructions})", env!("CARGO_PKG_VERSION"))
+    });
     &VERSION
 }
 
@@ -58,9 +65,13 @@ Examples:
   find . -name '*.jpg' | clipclass --files-from - --labels-file labels.txt --json | jq -r .prediction
 
 Exit code:
-  0  every image was classified
+  0  every image was classified, or nobody reads the output any more (| head -1)
   1  some image failed; all others were printed
-  2  wrong usage, or the run could not go on: no model, no labels, output not writable";
+  2  wrong usage, or the run could not go on: no model, no labels, output not writable
+  Ctrl-C and SIGTERM end the process as that signal does (130 and 143 in a shell), after whole lines
+
+Environment:
+  CLIPCLASS_SIMD limits the instructions used: portable, avx2, avx-vnni, avx512, avx512-vnni or amx";
 
 /// Tells which of your labels fits a picture best, with CLIP.
 #[derive(Parser)]
@@ -352,6 +363,12 @@ impl Cli {
         let Self { input, labels, model, run, output, .. } = self;
         let format = if output.json || output.resume.is_some() { Format::Json } else { output.format };
         let show = output.show;
+        let written = output.output.clone().or(output.resume.clone());
+        for read in [&labels.labels_file, &labels.template_file].into_iter().flatten() {
+            let place = |path: &Path| path.canonicalize().ok();
+            let is_written = written.as_deref().and_then(place).is_some_and(|to| Some(to) == place(read));
+            ensure!(!is_written, "{} is both read and the output; write to another file", read.display());
+        }
         let output_choice = match (output.output, output.resume) {
             (_, Some(path)) if output.retry_failed => OutputChoice::Resume(path, EarlierFailures::Retry),
             (_, Some(path)) => OutputChoice::Resume(path, EarlierFailures::Keep),
@@ -376,7 +393,7 @@ impl Cli {
         let readers: Vec<_> = readers.into_iter().filter(|(reads, _)| *reads).map(|(_, what)| what).collect();
         ensure!(readers.len() < 2, "standard input cannot give both {}", readers.join(" and "));
         Ok(Classify {
-            inputs: input.inputs(),
+            inputs: input.inputs(written),
             labels: labels.set()?,
             model: model.model,
             hub: model.hub.options(),
@@ -399,10 +416,10 @@ impl InputArgs {
         self.files_from.as_ref().is_some_and(|file| file == "-")
     }
 
-    fn inputs(self) -> Inputs {
+    fn inputs(self, output: Option<PathBuf>) -> Inputs {
         let null = self.null;
         let files_from = self.files_from.map(|file| FilesFrom { file, null });
-        Inputs { paths: self.inputs, files_from, part: self.part }
+        Inputs { paths: self.inputs, files_from, part: self.part, output }
     }
 }
 

@@ -21,9 +21,9 @@ const TEMPLATES_READ: &str = "a template file has one template a line, or a JSON
 pub fn parse_file(bytes: &[u8]) -> Result<Vec<GivenLabel>> {
     let text = lookalike::text_of(bytes)?;
     let labels: Vec<_> = match text.trim_start().as_bytes().first() {
-        Some(b'{') => parse_json_object(text).map_err(|error| error.context(LABELS_READ))?,
+        Some(b'{') => parse_json_object(text).map_err(|error| with_help(error, LABELS_READ))?,
         Some(b'[') => {
-            let names = parse_json_list(text).map_err(|error| error.context(LABELS_READ))?;
+            let names = parse_json_list(text).map_err(|error| with_help(error, LABELS_READ))?;
             names.into_iter().map(GivenLabel::Name).collect()
         }
         _ => {
@@ -44,7 +44,7 @@ pub fn parse_file(bytes: &[u8]) -> Result<Vec<GivenLabel>> {
 pub fn parse_template_file(bytes: &[u8]) -> Result<Vec<Template>> {
     let text = lookalike::text_of(bytes)?;
     let templates: Vec<_> = if text.trim_start().starts_with('[') {
-        let templates = parse_json_list(text).map_err(|error| error.context(TEMPLATES_READ))?;
+        let templates = parse_json_list(text).map_err(|error| with_help(error, TEMPLATES_READ))?;
         let template = |(i, text): (usize, &String)| {
             Template::parse(text).with_context(|| format!("entry {} of the list, {text:?}", i + 1))
         };
@@ -103,6 +103,10 @@ fn parse_json_object(text: &str) -> Result<Vec<GivenLabel>> {
 fn ensure_one_line(name: &str) -> Result<()> {
     ensure!(!name.contains(char::is_control), "{name:?} has a line break or another control character");
     Ok(())
+}
+
+fn with_help(error: anyhow::Error, read: &str) -> anyhow::Error {
+    anyhow!("{error:#}; {read}")
 }
 
 /// What is wrong with JSON, and where.
@@ -192,8 +196,8 @@ mod tests {
     #[test]
     fn other_json_is_refused_with_its_place() {
         for (file, place) in [
-            (r#"["a cat", ["a dog"]]"#, "line 1 column 11"),
-            (r#"["a cat", 3]"#, "line 1 column 11"),
+            (r#"["a cat", ["a dog"]]"#, "line 1 column 10"),
+            (r#"["a cat", 3]"#, "expected a string at line 1 column 11"),
             (r#"["a cat" "a dog"]"#, "line 1 column 10"),
             ("[\n  \"a cat\",\n]", "line 3 column 1"),
             ("[\"a cat\"]\n[\"a dog\"]", "line 2 column 1"),

@@ -6,7 +6,7 @@ use crate::world::{
 };
 use serde_json::Value;
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -468,15 +468,33 @@ fn a_picture_is_drawn_above_its_result() {
     let program = classifier.get_program().to_str().unwrap();
     let arguments = classifier.get_args().map(|argument| format!("'{}'", argument.to_str().unwrap()));
     let show = format!("'{program}' {} --show {TREE}", arguments.collect::<Vec<_>>().join(" "));
-    let output = Command::new("script")
+    let mut child = Command::new("script")
         .args(["--quiet", "--return", "--command", &show, "/dev/null"])
         .env("TERM", "xterm-256color")
         .env_remove("TERM_PROGRAM")
-        .stdin(Stdio::null())
-        .output()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
         .unwrap();
-    let printed = stdout_of(&output, 0);
+    let (mut keyboard, mut screen) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    // What a terminal is asked, and what one without graphics answers.
+    let questions = [("\u{1b}[5n", "\u{1b}[0n"), ("\u{1b}[c", "\u{1b}[?62c")];
+    let mut answered = [0, 0];
+    let (mut printed, mut bytes) = (Vec::new(), [0; 4096]);
+    while let Ok(read @ 1..) = screen.read(&mut bytes) {
+        printed.extend_from_slice(&bytes[..read]);
+        let text = String::from_utf8_lossy(&printed);
+        for ((question, answer), answered) in questions.iter().zip(&mut answered) {
+            for _ in *answered..text.matches(question).count() {
+                keyboard.write_all(answer.as_bytes()).unwrap();
+                *answered += 1;
+            }
+        }
+    }
+    assert!(child.wait().unwrap().success());
+    let printed = String::from_utf8(printed).unwrap();
     let drawn = printed.find('\u{2584}').expect("half blocks are drawn");
     let told = printed.find(TREE).unwrap();
-    assert!(drawn < told && printed.contains("prediction: a tree"), "{printed}");
+    let prediction = printed.split("prediction: ").nth(1).expect("there is a prediction");
+    assert!(drawn < told && prediction.contains("a tree"), "{prediction}");
 }

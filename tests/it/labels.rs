@@ -42,7 +42,7 @@ fn a_file_of_lines_and_a_json_list_give_the_same_labels() {
 #[test]
 fn a_file_that_looks_like_something_else_is_refused_with_what_is_read() {
     for (contents, told) in [
-        ("[\"a cat\", [\"a dog\"]]", "column 11"),
+        ("[\"a cat\", [\"a dog\"]]", "column 10"),
         ("['a cat', 'a dog']", "double quotes"),
         ("\"a cat\",\n\"a dog\",\n", "line 1"),
         ("a cat\n[\n", "line 2"),
