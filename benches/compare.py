@@ -3,9 +3,12 @@
 
     python3 benches/compare.py --folder target/compare              # set up once, then every row
     python3 benches/compare.py --folder target/compare --rows vision-f32,text
+    python3 benches/compare.py --folder target/compare --rows vision-f32 --simd avx2
 
 The folder gets a virtual environment with `requirements.txt`, a ViT-B/32 of random weights, its
-ONNX export and some photos: about 6 GB. `--here` uses the Python that runs this script instead.
+ONNX export and some photos: about 6 GB, and as much again for B/16 and L/14 when their rows are
+asked for. `--here` uses the Python that runs this script instead. `--simd` limits the instructions
+of clipclass, and those of oneDNN and PyTorch where they have that limit; ONNX Runtime has none.
 
 Every side is a process of its own that loads once and then answers requests; the sides take turns,
 each with a warm-up, a median of several runs and a pause in which the other side's threads fall
@@ -32,11 +35,31 @@ PAUSE = 0.4
 # ---- set-up -------------------------------------------------------------------------------------
 
 
-def set_up(folder):
-    """Makes whatever of the folder is missing."""
+# What differs from the default of transformers, which is ViT-B/32.
+MODELS = {
+    "b16": {"vision_config": {"patch_size": 16}},
+    "l14": {
+        "projection_dim": 768,
+        "text_config": {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12},
+        "vision_config": {
+            "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16,
+            "patch_size": 14,
+        },
+    },
+}  # fmt: skip
+
+
+def set_up(folder, rows):
+    """Makes whatever of the folder is missing for the rows."""
     set_up_inputs(folder)
     if not (folder / "text.onnx").exists():
         export(folder / "model", folder)
+    for name in {row.split("-")[0] for row in rows} & set(MODELS):
+        of_model = folder / name
+        if not (of_model / "text.onnx").exists():
+            make_model(of_model / "model", MODELS[name])
+            make_labels(of_model / "model", of_model / "labels.json")
+            export(of_model / "model", of_model)
 
 
 def set_up_inputs(folder):
@@ -50,8 +73,8 @@ def set_up_inputs(folder):
         make_labels(model, folder / "labels.json")
 
 
-def make_model(model):
-    """ViT-B/32 with random weights, and the real vocabulary as open_clip carries it."""
+def make_model(model, config=None):
+    """A network with random weights, ViT-B/32 if no other, and the real vocabulary as open_clip carries it."""
     import gzip
 
     import open_clip
@@ -59,7 +82,7 @@ def make_model(model):
     from transformers import CLIPConfig, CLIPModel
 
     torch.manual_seed(0)
-    CLIPModel(CLIPConfig()).save_pretrained(model)
+    CLIPModel(CLIPConfig(**(config or {}))).save_pretrained(model)
     packed = Path(open_clip.__file__).with_name("bpe_simple_vocab_16e6.txt.gz")
     lines = gzip.decompress(packed.read_bytes()).decode().split("\n")
     merges = lines[1 : 49152 - 256 - 2 + 1]
@@ -338,13 +361,15 @@ class Bench:
         self.side_binary = arguments.side
         self.rows = []
 
-    def peer(self, name):
-        return Side(name, [sys.executable, HERE, "--folder", self.folder, "--threads", str(self.threads), "--serve", name])
+    def peer(self, name, folder=None):
+        folder = folder or self.folder
+        return Side(name, [sys.executable, HERE, "--folder", folder, "--threads", str(self.threads), "--serve", name])
 
-    def ours(self, precision):
+    def ours(self, precision, folder=None):
+        folder = folder or self.folder
         return Side(
             f"clipclass {precision}",
-            [self.side_binary, self.folder / "model", self.folder / "labels.json", precision, str(self.threads)],
+            [self.side_binary, folder / "model", folder / "labels.json", precision, str(self.threads)],
         )
 
     def row(self, what, unit, ours, peers, goal):
@@ -355,13 +380,35 @@ class Bench:
         met = "yes" if ratio <= goal else "no"
         print(f"| {what} | {ours:.4g} {unit} | {best} {peers[best]:.4g} | {ratio:.2f} | {goal} | {met} | {everyone} |", flush=True)
 
-    def vision(self, precision, peers, goal):
-        sides = [self.ours(precision)] + [self.peer(name) for name in peers]
-        for batch, runs in [(1, 15), (8, 4), (32, 2)]:
-            times = take_turns(sides, {s.name: f"vision {batch}" for s in sides}, self.rounds, runs)
-            times = {name: ms / batch for name, ms in times.items()}
-            ours = times.pop(sides[0].name)
-            self.row(f"vision tower, {precision}, batch {batch}", "ms/image", ours, times, goal)
+    def vision(self, precision, peers, goal, model=None):
+        """The tower of ViT-B/32, or of another of `MODELS`, at some batch sizes."""
+        folder = self.folder / model if model else self.folder
+        sides = [self.ours(precision, folder)] + [self.peer(name, folder) for name in peers]
+        batches = [(1, 5), (8, 2)] if model else [(1, 15), (8, 4), (32, 2)]
+        for batch, runs in batches:
+            ours, times = self.tower(sides, batch, runs)
+            what = f"vision tower{f' {model}' if model else ''}, {precision}, batch {batch}"
+            self.row(what, "ms/image", ours, times, goal)
+        for side in sides:
+            side.close()
+
+    def tower(self, sides, batch, runs):
+        """Milliseconds an image of the first side, and of the others by name."""
+        times = take_turns(sides, {s.name: f"vision {batch}" for s in sides}, self.rounds, runs)
+        times = {name: ms / batch for name, ms in times.items()}
+        return times.pop(sides[0].name), times
+
+    def busy(self):
+        """The ratio to ONNX Runtime while something else takes one core: a goal of what it is when idle, + 10 %."""
+        peer = "ONNX Runtime f32"
+        sides = [self.ours("f32"), self.peer(peer)]
+        for batch, runs in [(1, 15), (8, 4)]:
+            ours, times = self.tower(sides, batch, runs)
+            idle = ours / times[peer]
+            with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as other:
+                ours, times = self.tower(sides, batch, runs)
+                other.kill()
+            self.row(f"vision tower, f32, batch {batch}, one core busy", "ms/image", ours, times, round(1.1 * idle, 2))
         for side in sides:
             side.close()
 
@@ -373,7 +420,7 @@ class Bench:
             times = take_turns(sides, requests, max(1, self.rounds // 2), 1)
             times = {name: ms / count for name, ms in times.items()}
             ours = times.pop(sides[0].name)
-            self.row(f"text tower, {count} labels, peers {what}", "ms/label", ours, times, 0.9)
+            self.row(f"text tower, {count} labels, peers {what}", "ms/label", ours, times, 0.8)
         for side in sides:
             side.close()
 
@@ -409,8 +456,8 @@ class Bench:
         further = {name: (median[name, 96] - median[name, 1]) / 95 * 1e3 for name in commands}
         memory = {name: max(found) / 2**20 for name, found in memory.items()}
         script = "ONNX Runtime script"
-        self.row("process, one photo, five labels", "s", median["clipclass", 1], {script: median[script, 1]}, 0.2)
-        self.row("process, 96 photos, each further one", "ms", further["clipclass"], {script: further[script]}, 1.0)
+        self.row("process, one photo, five labels", "s", median["clipclass", 1], {script: median[script, 1]}, 0.12)
+        self.row("process, 96 photos, each further one", "ms", further["clipclass"], {script: further[script]}, 0.6)
         self.row("process, one photo, peak memory", "MiB", memory["clipclass"], {script: memory[script]}, 1.0)
 
 
@@ -427,13 +474,29 @@ def run_once(command, environment):
 
 # ---- the command line ---------------------------------------------------------------------------
 
+F32 = ["PyTorch f32", "ONNX Runtime f32", "OpenVINO f32"]
+REDUCED = ["ONNX Runtime int8", "OpenVINO bf16"]
 ROWS = {
-    "vision-f32": lambda b: b.vision("f32", ["PyTorch f32", "ONNX Runtime f32", "OpenVINO f32"], 1.0),
-    "vision-int8": lambda b: b.vision("int8", ["ONNX Runtime int8", "OpenVINO bf16"], 0.85),
+    "vision-f32": lambda b: b.vision("f32", F32, 0.9),
+    "vision-int8": lambda b: b.vision("int8", REDUCED, 0.8),
     "text": Bench.text,
     "pixels": Bench.pixels,
     "process": Bench.process,
+    "busy": Bench.busy,
+    "b16-f32": lambda b: b.vision("f32", F32, 0.95, "b16"),
+    "b16-int8": lambda b: b.vision("int8", REDUCED, 0.85, "b16"),
+    "l14-f32": lambda b: b.vision("f32", F32, 0.95, "l14"),
+    "l14-int8": lambda b: b.vision("int8", REDUCED, 0.85, "l14"),
 }
+DEFAULT_ROWS = ["vision-f32", "vision-int8", "text", "pixels", "process"]
+
+
+def limit_instructions(simd):
+    """Sets what every process that is started from here reads."""
+    os.environ["CLIPCLASS_SIMD"] = simd
+    if simd == "avx2":
+        os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX2"
+        os.environ["ATEN_CPU_CAPABILITY"] = "avx2"
 
 
 def cargo(*arguments):
@@ -448,7 +511,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--folder", type=Path, default=HERE.parent.parent / "target" / "compare", help="everything it makes")
     parser.add_argument("--here", action="store_true", help="use this Python; it has the requirements")
-    parser.add_argument("--rows", default=",".join(ROWS), help="which rows: %(default)s")
+    parser.add_argument("--rows", default=",".join(DEFAULT_ROWS), help=f"which of {','.join(ROWS)}: %(default)s")
+    parser.add_argument("--simd", help="limit of the instructions: a value of CLIPCLASS_SIMD")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each side")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--set-up", action="store_true", help="only prepare the folder")
@@ -471,10 +535,12 @@ def main():
             requirements = HERE.with_name("requirements.txt")
             subprocess.run([python, "-m", "pip", "install", "-q", "-r", requirements], check=True)
         return sys.exit(subprocess.run([python, HERE, "--here", *sys.argv[1:]]).returncode)
-    set_up(arguments.folder)
+    rows = arguments.rows.split(",")
+    set_up(arguments.folder, rows)
     if arguments.set_up:
         return
-    rows = arguments.rows.split(",")
+    if arguments.simd:
+        limit_instructions(arguments.simd)
     if "process" in rows:
         arguments.binary = arguments.binary or cargo("--bin", "clipclass")
     arguments.side = arguments.side or cargo("--bench", "side")

@@ -352,6 +352,12 @@ impl Cli {
         let Self { input, labels, model, run, output, .. } = self;
         let format = if output.json || output.resume.is_some() { Format::Json } else { output.format };
         let show = output.show;
+        let written = output.output.clone().or(output.resume.clone());
+        for read in [&labels.labels_file, &labels.template_file].into_iter().flatten() {
+            let place = |path: &Path| path.canonicalize().ok();
+            let is_written = written.as_deref().and_then(place).is_some_and(|to| Some(to) == place(read));
+            ensure!(!is_written, "{} is both read and the output; write to another file", read.display());
+        }
         let output_choice = match (output.output, output.resume) {
             (_, Some(path)) if output.retry_failed => OutputChoice::Resume(path, EarlierFailures::Retry),
             (_, Some(path)) => OutputChoice::Resume(path, EarlierFailures::Keep),
@@ -376,7 +382,7 @@ impl Cli {
         let readers: Vec<_> = readers.into_iter().filter(|(reads, _)| *reads).map(|(_, what)| what).collect();
         ensure!(readers.len() < 2, "standard input cannot give both {}", readers.join(" and "));
         Ok(Classify {
-            inputs: input.inputs(),
+            inputs: input.inputs(written),
             labels: labels.set()?,
             model: model.model,
             hub: model.hub.options(),
@@ -399,10 +405,10 @@ impl InputArgs {
         self.files_from.as_ref().is_some_and(|file| file == "-")
     }
 
-    fn inputs(self) -> Inputs {
+    fn inputs(self, output: Option<PathBuf>) -> Inputs {
         let null = self.null;
         let files_from = self.files_from.map(|file| FilesFrom { file, null });
-        Inputs { paths: self.inputs, files_from, part: self.part }
+        Inputs { paths: self.inputs, files_from, part: self.part, output }
     }
 }
 

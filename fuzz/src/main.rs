@@ -76,7 +76,7 @@ fn main() -> ExitCode {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut folders: Vec<PathBuf> = arguments.map(PathBuf::from).collect();
     if folders.is_empty() {
-        folders = ["images", "broken"].map(|folder| root.join("fixtures").join(folder)).into();
+        folders = ["images", "kinds", "broken"].map(|folder| root.join("fixtures").join(folder)).into();
     }
     let files = read_all(&folders);
     assert!(!files.is_empty(), "there are no files in {folders:?}");
@@ -91,7 +91,12 @@ fn main() -> ExitCode {
         let name = format!("{seed}-{i}-{name}");
         try_one(&name, &bytes, &mut seen);
     }
-    println!("{count} files in {:.0} s: {} decoded, {:?} refused", began.elapsed().as_secs_f64(), seen.decoded, seen.refused);
+    println!(
+        "{count} files in {:.0} s: {} decoded, {:?} refused",
+        began.elapsed().as_secs_f64(),
+        seen.decoded,
+        seen.refused
+    );
     println!("{} panics, slowest {:?} ({})", seen.panics, seen.slowest.0, seen.slowest.1);
     println!("most memory {} MiB ({})", seen.largest.0 >> 20, seen.largest.1);
     println!("finds: {:?}", seen.finds);

@@ -93,8 +93,9 @@ impl Hub {
             }
             match &error {
                 FetchError::BrokenOff { .. } if tries.again(None) => {}
-                // The address of a content is good for a while only.
-                FetchError::Refused(refusal) if !is_given_up(&refusal.fault) && tries.again(None) => {
+                // The address of a content is good for a while only; what the client has tried more
+                // than once is no such thing.
+                FetchError::Refused(refusal) if refusal.tries == 1 && tries.again(None) => {
                     match ask_again() {
                         Ok(again) if again.etag == remote.etag => remote = again,
                         _ => return Err(error),
@@ -136,7 +137,7 @@ impl Hub {
             }
             status => {
                 let fault = Fault::Status(status);
-                return Err(FetchError::Refused(NetError { fault, tries: tries.made() }));
+                return Err(FetchError::Refused(NetError { fault, tries: 1 }));
             }
         }
         let rest = answer.content.length_bytes();
@@ -161,11 +162,6 @@ impl Hub {
             _ => Ok(()),
         }
     }
-}
-
-/// Whether the client has tried this often enough.
-fn is_given_up(fault: &Fault) -> bool {
-    matches!(fault, Fault::Status(status) if status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS)
 }
 
 /// The beginning of a content.

@@ -62,7 +62,7 @@ impl From<NetError> for FetchError {
         match &error.fault {
             Fault::Status(_) => Self::Refused(error),
             // These name their own remedy, and another mirror is none.
-            Fault::Insecure { .. } | Fault::Certificates { .. } | Fault::Proxy(_) | Fault::Stopped => {
+            Fault::Insecure { .. } | Fault::Certificates { .. } | Fault::Proxy(_) => {
                 Self::Misconfigured(error)
             }
             _ => Self::Unreachable(error),

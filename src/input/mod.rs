@@ -84,7 +84,7 @@ pub enum Origin {
     /// The same picture as an earlier source of the same stream, whose bytes are gone: a link in a
     /// shard. Whoever kept what became of that source can tell what becomes of this.
     SameAs(ImageName),
-    /// The file that the run is to write.
+    /// Nothing to classify: the file that the run is to write.
     OwnOutput,
     /// Something that was asked for and cannot be had.
     Failed(ReadError),

@@ -11,10 +11,11 @@ use super::stream::{self, Opened};
 use super::web::{self, Spelling};
 use super::{IMAGE_LIMIT_BYTES, ImageSource, Origin, Part, ReadError, formats, read_within};
 use anyhow::{Context, Result, bail};
+use same_file::Handle;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{self, BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// All that a run is to classify, as the user named it.
 #[derive(Debug, Clone, Default)]
@@ -25,6 +26,8 @@ pub struct Inputs {
     pub files_from: Option<FilesFrom>,
     /// The part of all sources that this run takes.
     pub part: Option<Part>,
+    /// The file that the run writes, which must be none of the sources, nor their list.
+    pub output: Option<PathBuf>,
 }
 
 /// A list of inputs.
@@ -39,13 +42,17 @@ pub struct FilesFrom {
 impl Inputs {
     /// The images, in order, found as they are asked for.
     ///
-    /// *Errors* when two inputs ask for standard input, or the list cannot be opened.
+    /// *Errors* when two inputs ask for standard input, or the list cannot be opened or is the output.
     pub fn sources(self) -> Result<impl Iterator<Item = ImageSource> + Send> {
         let dashes = self.paths.iter().filter(|path| is_stdin(path)).count();
         if dashes > 1 {
             bail!("`-` is given twice, but standard input can be read only once");
         }
+        let output = self.output.and_then(|output| Handle::from_path(output).ok());
         let list = match self.files_from {
+            Some(FilesFrom { file, .. }) if is_output(&file, output.as_ref()) => {
+                bail!("{} is both the list of inputs and the output; write to another file", file.display())
+            }
             Some(FilesFrom { file, .. }) if is_stdin(&file) && dashes > 0 => {
                 bail!(
                     "standard input cannot be both the list of inputs and an image: give the list as a file"
@@ -56,7 +63,7 @@ impl Inputs {
         };
         let stdin_is_free = !list.as_ref().is_some_and(|list| is_stdin(list.name()));
         let named = self.paths.into_iter().map(Ok).chain(list.into_iter().flatten());
-        Ok(Sources { named, open: None, deal: Deal::new(self.part), stdin_is_free })
+        Ok(Sources { named, open: None, deal: Deal::new(self.part), stdin_is_free, output })
     }
 }
 
@@ -90,6 +97,13 @@ fn is_stdin(path: &OsStr) -> bool {
     path == "-"
 }
 
+fn is_output(path: impl AsRef<Path>, output: Option<&Handle>) -> bool {
+    let path = path.as_ref();
+    // A pipe must not be opened for this.
+    let is_file = || path.metadata().is_ok_and(|metadata| metadata.is_file());
+    output.is_some_and(|output| is_file() && Handle::from_path(path).is_ok_and(|input| input == *output))
+}
+
 /// The walk through all inputs.
 struct Sources<I> {
     named: I,
@@ -97,6 +111,7 @@ struct Sources<I> {
     open: Option<Many>,
     deal: Deal,
     stdin_is_free: bool,
+    output: Option<Handle>,
 }
 
 /// An input with any number of images.
@@ -123,8 +138,14 @@ impl<I: Iterator<Item = Result<OsString, ImageSource>>> Iterator for Sources<I> 
                 Some(Many::Archive(archive)) => archive.next(&mut self.deal),
                 None => None,
             };
-            if within.is_some() {
-                return within;
+            match within {
+                Some(ImageSource { name, origin: Origin::File(path) })
+                    if is_output(&path, self.output.as_ref()) =>
+                {
+                    return Some(ImageSource { name, origin: Origin::OwnOutput });
+                }
+                Some(source) => return Some(source),
+                None => {}
             }
             self.open = None;
             let name = match self.named.next()? {
@@ -134,6 +155,7 @@ impl<I: Iterator<Item = Result<OsString, ImageSource>>> Iterator for Sources<I> 
             };
             match self.find(&name) {
                 FoundInput::Many(many) => self.open = Some(many),
+                FoundInput::One(Origin::OwnOutput) => return Some(ImageSource::new(name, Origin::OwnOutput)),
                 _ if !self.deal.take() => {}
                 FoundInput::One(origin) => return Some(ImageSource::new(name, origin)),
                 FoundInput::Passing(bytes) => return Some(ImageSource::new(name, read_passing(bytes))),
@@ -167,6 +189,9 @@ impl<I> Sources<I> {
 
     /// What is at `path`, which the user called `name`.
     fn find_path(&self, name: &OsStr, path: &OsStr) -> FoundInput {
+        if is_output(path, self.output.as_ref()) {
+            return FoundInput::One(Origin::OwnOutput);
+        }
         let opened = match fs::metadata(path) {
             Ok(metadata) if metadata.is_dir() => {
                 return FoundInput::Many(Many::Folder(FolderWalk::new(path)));

@@ -3,7 +3,7 @@
 use super::instructions::FloatSet;
 use super::output::Region;
 use super::simd::{Kernel, MAX_LANES, Simd, dispatch_on};
-use super::tile::{Ahead, Factors, MAX_TILE_COLUMNS, Tile, product, transpose};
+use super::tile::{Ahead, Factors, MAX_TILE_COLUMNS, Tile, lines, product, transpose};
 use rayon::prelude::*;
 use std::cell::RefCell;
 use std::mem::MaybeUninit;
@@ -117,13 +117,15 @@ impl Kernel for Head<'_> {
         let part = |i: usize| &qkv[i * width + head * head_width..];
         // Not within a closure: it would be compiled without the instructions of `S`.
         let mut scratch = SCRATCH.take();
-        scratch.fill(simd, part(1), part(2), heads);
-        let Scratch { keys, values, scores, totals } = &mut scratch;
+        let groups = (tokens.div_ceil(group), head_width.div_ceil(group));
+        let keys = lines(&mut scratch.keys, groups.0 * head_width * group);
+        let values = lines(&mut scratch.values, groups.1 * tokens * group);
+        fill(simd, part(1), part(2), heads, keys, values);
         let scores_width = tokens.next_multiple_of(group);
         let most_tiles = if causal { CAUSAL_TILES } else { (SCORES / scores_width / S::TILE_ROWS).max(1) };
         let most = asking.min(most_tiles * S::TILE_ROWS);
-        scores.resize(most * scores_width, 0.0);
-        totals.resize(most, 0.0);
+        let scores = lines(&mut scratch.scores, most * scores_width);
+        let totals = lines(&mut scratch.totals, most);
         let blocks = asking.div_ceil(most);
         let mut tile = Tile::new();
         for block in 0..blocks {
@@ -183,31 +185,34 @@ impl Kernel for Head<'_> {
     }
 }
 
-impl Scratch {
-    /// Puts the keys and values of a head in groups; those of its first token begin the slices.
-    #[inline(always)]
-    fn fill<S: Simd>(&mut self, simd: S, keys: &[f32], values: &[f32], heads: Heads) {
-        let Heads { tokens, width, heads, .. } = heads;
-        let (head_width, stride) = (width / heads, 3 * width);
-        let group = VECTORS * S::LANES;
-        // What the last head left is overwritten, or in columns that nothing reads.
-        self.keys.resize(tokens.div_ceil(group) * head_width * group, 0.0);
-        for (n, to) in self.keys.chunks_exact_mut(head_width * group).enumerate() {
-            for v in 0..VECTORS {
-                let first = n * group + v * S::LANES;
-                // Columns beyond the last token repeat it; nothing reads them.
-                let rows: [&[f32]; MAX_LANES] = std::array::from_fn(|lane| {
-                    &keys[(first + lane % S::LANES).min(tokens - 1) * stride..][..head_width]
-                });
-                transpose(simd, &rows, head_width, &mut to[v * S::LANES..], group);
-            }
+/// Puts the keys and values of a head in groups; those of its first token begin the slices. What is
+/// in columns that nothing reads stays.
+#[inline(always)]
+fn fill<S: Simd>(
+    simd: S,
+    keys: &[f32],
+    values: &[f32],
+    heads: Heads,
+    to_keys: &mut [f32],
+    to_values: &mut [f32],
+) {
+    let Heads { tokens, width, heads, .. } = heads;
+    let (head_width, stride) = (width / heads, 3 * width);
+    let group = VECTORS * S::LANES;
+    for (n, to) in to_keys.chunks_exact_mut(head_width * group).enumerate() {
+        for v in 0..VECTORS {
+            let first = n * group + v * S::LANES;
+            // Columns beyond the last token repeat it; nothing reads them.
+            let rows: [&[f32]; MAX_LANES] = std::array::from_fn(|lane| {
+                &keys[(first + lane % S::LANES).min(tokens - 1) * stride..][..head_width]
+            });
+            transpose(simd, &rows, head_width, &mut to[v * S::LANES..], group);
         }
-        self.values.resize(head_width.div_ceil(group) * tokens * group, 0.0);
-        for (n, to) in self.values.chunks_exact_mut(tokens * group).enumerate() {
-            let columns = (head_width - n * group).min(group);
-            for (token, to) in to.chunks_exact_mut(group).enumerate() {
-                to[..columns].copy_from_slice(&values[token * stride + n * group..][..columns]);
-            }
+    }
+    for (n, to) in to_values.chunks_exact_mut(tokens * group).enumerate() {
+        let columns = (head_width - n * group).min(group);
+        for (token, to) in to.chunks_exact_mut(group).enumerate() {
+            to[..columns].copy_from_slice(&values[token * stride + n * group..][..columns]);
         }
     }
 }

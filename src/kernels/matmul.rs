@@ -10,7 +10,7 @@ use super::activation::Activation;
 use super::instructions::FloatSet;
 use super::output::Region;
 use super::simd::{Kernel, Simd, dispatch_on};
-use super::tile::{Ahead, Factors, MAX_TILE_COLUMNS, Tile, product, transpose};
+use super::tile::{Ahead, Factors, MAX_TILE_COLUMNS, Tile, lines, product, transpose};
 use rayon::prelude::*;
 use std::cell::RefCell;
 use std::mem::MaybeUninit;
@@ -159,24 +159,20 @@ thread_local! {
     static PANEL: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Elements of a line of the cache, which panels begin with.
-const LINE: usize = 16;
-
 impl Kernel for Block<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         // Not within a closure: it would be compiled without the instructions of `S`.
-        let mut panel = PANEL.take();
-        panel.resize(DEPTH * MAX_TILE_COLUMNS + LINE, 0.0);
-        let start = panel.as_ptr().align_offset(align_of::<Tile>()).min(LINE);
+        let mut memory = PANEL.take();
+        let panel = lines(&mut memory, DEPTH * MAX_TILE_COLUMNS);
         match S::TILE_VECTORS {
-            2 => self.multiply::<S, 2>(simd, &mut panel[start..]),
-            3 => self.multiply::<S, 3>(simd, &mut panel[start..]),
+            2 => self.multiply::<S, 2>(simd, panel),
+            3 => self.multiply::<S, 3>(simd, panel),
             other => unreachable!("tiles of {other} vectors"),
         }
-        PANEL.set(panel);
+        PANEL.set(memory);
     }
 }
 

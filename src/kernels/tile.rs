@@ -128,6 +128,17 @@ fn product_of<S: Simd, const V: usize, const M: usize>(
     }
 }
 
+/// The first `len` elements of memory that is kept for many products, from the beginning of a line of
+/// the cache: a vector that lies in two lines takes twice as long to load. What they are is what the
+/// last product left.
+pub(super) fn lines(memory: &mut Vec<f32>, len: usize) -> &mut [f32] {
+    if memory.len() < len + LINE {
+        memory.resize(len + LINE, 0.0);
+    }
+    let start = memory.as_ptr().align_offset(size_of::<f32>() * LINE).min(LINE);
+    &mut memory[start..][..len]
+}
+
 /// Turns the first `length` elements of rows around: row k of `to`, `to_stride` long, begins with
 /// element k of each of the first `LANES` rows.
 ///

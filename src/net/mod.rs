@@ -22,7 +22,6 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use forward::ForwardConnector;
 use proxy::Proxies;
-use retry::Stop;
 use std::collections::{HashMap, HashSet};
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
@@ -89,8 +88,6 @@ pub enum Fault {
     Damaged(String),
     #[error("the server does not speak HTTP: {0}")]
     Protocol(String),
-    #[error("interrupted")]
-    Stopped,
 }
 
 /// A fault of one try.
@@ -147,7 +144,6 @@ pub struct Client {
     certificates: OnceLock<RootCerts>,
     /// Those that have been reached before; when they are gone, they may be back soon.
     known_hosts: Mutex<HashSet<String>>,
-    stop: Stop,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -166,7 +162,6 @@ impl Client {
             agents: Mutex::default(),
             certificates: OnceLock::new(),
             known_hosts: Mutex::default(),
-            stop: Stop::default(),
         }
     }
 
@@ -182,7 +177,7 @@ impl Client {
     /// *Errors* also when the server refuses.
     pub fn fetch(&self, address: &Address, limit_bytes: u64, time: Duration) -> Result<Vec<u8>, NetError> {
         let deadline = Instant::now() + time;
-        self.retried(Tries::new(Some(deadline), self.stop.clone()), || {
+        self.retried(Tries::new(Some(deadline)), || {
             let content = self.follow(&Request::whole(address, Coding::IdentityOrGzip))?.content;
             Ok(content.read_within(limit_bytes, deadline, time)?)
         })
@@ -190,15 +185,7 @@ impl Client {
 
     /// A count of tries, for a caller that can make something of half an answer.
     pub fn tries(&self) -> Tries {
-        Tries::new(None, self.stop.clone())
-    }
-
-    /// Ends all requests and pauses, also of other threads; there will be no others.
-    pub fn stop(&self) {
-        self.stop.request();
-        for agent in lock(&self.agents).values() {
-            agent.clone().shutdown();
-        }
+        Tries::new(None)
     }
 
     fn retried<T>(
@@ -207,12 +194,9 @@ impl Client {
         mut attempt: impl FnMut() -> Result<T, Trouble>,
     ) -> Result<T, NetError> {
         loop {
-            let stopped = || self.stop.is_requested().then_some(Trouble::from(Fault::Stopped));
-            let outcome = stopped().map_or_else(&mut attempt, Err);
-            let Trouble { fault, retry_after } = match outcome {
+            let Trouble { fault, retry_after } = match attempt() {
                 Ok(got) => return Ok(got),
-                // What a stop cut off is no fault of the server's.
-                Err(trouble) => stopped().unwrap_or(trouble),
+                Err(trouble) => trouble,
             };
             if !self.is_passing(&fault) || !tries.again(retry_after) {
                 return Err(NetError { fault, tries: tries.made() });

@@ -1,7 +1,7 @@
 //! A failed attempt → whether, and after how long, another is worth making.
 
 use std::env;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 use ureq::http::StatusCode;
 
@@ -36,15 +36,14 @@ pub fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
 pub struct Tries {
     made: u32,
     deadline: Option<Instant>,
-    stop: Stop,
     first_pause: Duration,
 }
 
 impl Tries {
-    pub(super) fn new(deadline: Option<Instant>, stop: Stop) -> Self {
+    pub(super) fn new(deadline: Option<Instant>) -> Self {
         let first_pause = env::var(FIRST_PAUSE_VARIABLE).ok().and_then(|text| text.parse().ok());
         let first_pause = first_pause.map_or(FIRST_PAUSE, Duration::from_millis);
-        Self { made: 1, deadline, stop, first_pause }
+        Self { made: 1, deadline, first_pause }
     }
 
     /// How many were made, with the one that is going on.
@@ -59,9 +58,10 @@ impl Tries {
     pub fn again(&mut self, asked: Option<Duration>) -> bool {
         let pause = asked.unwrap_or(self.first_pause * 2u32.pow(self.made - 1)).min(LONGEST_PAUSE);
         let has_time = self.deadline.is_none_or(|deadline| Instant::now() + pause < deadline);
-        if self.made >= MOST_TRIES || !has_time || !self.stop.pause(pause) {
+        if self.made >= MOST_TRIES || !has_time {
             return false;
         }
+        thread::sleep(pause);
         self.made += 1;
         true
     }
@@ -69,30 +69,6 @@ impl Tries {
     /// Counts anew: the try that is going on has brought something.
     pub fn succeed_in_part(&mut self) {
         self.made = 1;
-    }
-}
-
-/// Whether all is to end.
-#[derive(Debug, Clone, Default)]
-pub struct Stop(Arc<(Mutex<bool>, Condvar)>);
-
-impl Stop {
-    pub fn request(&self) {
-        let (requested, changed) = &*self.0;
-        *requested.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        changed.notify_all();
-    }
-
-    pub fn is_requested(&self) -> bool {
-        *self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits; false when all is to end.
-    fn pause(&self, pause: Duration) -> bool {
-        let (requested, changed) = &*self.0;
-        let requested = requested.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = changed.wait_timeout_while(requested, pause, |requested| !*requested);
-        !*waited.unwrap_or_else(PoisonError::into_inner).0
     }
 }
 
@@ -113,7 +89,7 @@ mod tests {
 
     #[test]
     fn tries_are_few_unless_one_brings_something() {
-        let mut tries = Tries::new(None, Stop::default());
+        let mut tries = Tries::new(None);
         let mut more = || tries.again(Some(Duration::ZERO));
         assert_eq!([more(), more(), more(), more()], [true, true, true, false]);
         assert_eq!(tries.made(), MOST_TRIES);
@@ -122,11 +98,8 @@ mod tests {
     }
 
     #[test]
-    fn nothing_waits_beyond_its_time_or_after_a_stop() {
+    fn nothing_waits_beyond_its_time() {
         let soon = Some(Instant::now() + Duration::from_secs(20));
-        assert!(!Tries::new(soon, Stop::default()).again(Some(Duration::from_secs(25))));
-        let stop = Stop::default();
-        stop.request();
-        assert!(!Tries::new(None, stop).again(Some(Duration::from_secs(3600))));
+        assert!(!Tries::new(soon).again(Some(Duration::from_secs(25))));
     }
 }

@@ -3,7 +3,7 @@
 //! That is Exif in a segment or chunk of its own, as cameras write it; in a text chunk of PNG, as
 //! ImageMagick writes it; and, where Exif does not say, XMP. In a TIFF it is the file's own tag.
 
-use super::decode::Segments;
+use super::decode::{APP1, SOS, Segments};
 use flate2::read::ZlibDecoder;
 use image::metadata::Orientation;
 use image::{ImageFormat, RgbImage};
@@ -41,8 +41,6 @@ pub fn orientation(bytes: &[u8], format: ImageFormat) -> Orientation {
 
 /// Segments up to the picture. Exif that goes on in a further segment is put together.
 fn in_jpeg(bytes: &[u8]) -> Metadata {
-    const APP1: u8 = 0xe1;
-    const SOS: u8 = 0xda;
     let mut metadata = Metadata::default();
     let Ok(mut segments) = Segments::new(bytes) else { return metadata };
     while let Ok(Some(segment)) = segments.next() {

@@ -1,10 +1,9 @@
 //! A file that a run writes → a claim on it, so that two runs never write to one file.
 
 use anyhow::{Context, Result, bail};
-use same_file::Handle;
 use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process;
 
@@ -40,11 +39,15 @@ impl Claim {
                 }
                 Err(TryLockError::Error(_)) => return Ok(Self { lock: None, path }),
             }
-            // Whoever had it before may have removed it since it was opened here.
-            if Handle::from_path(&path).ok() == Handle::from_file(lock.try_clone()?).ok() {
-                lock.set_len(0)?;
-                write!(lock, "process {}", process::id())?;
-                return Ok(Self { lock: Some(lock), path });
+            let holder = format!("process {}", process::id());
+            lock.set_len(0)?;
+            lock.write_all(holder.as_bytes())?;
+            // Whoever had it before may have removed it since it was opened here. Some systems do not
+            // let it be read, nor removed as long as it is open.
+            match fs::read_to_string(&path) {
+                Ok(found) if found != holder => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                _ => return Ok(Self { lock: Some(lock), path }),
             }
         }
     }

@@ -11,6 +11,7 @@ mod oracle;
 mod parity;
 mod pinned;
 mod pixels;
+mod runs;
 mod server;
 #[cfg(unix)]
 mod streams;

@@ -41,6 +41,39 @@ fn fixture_images_become_pillows_pixels() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
+/// FNV-1a, 64 bits.
+fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+#[test]
+fn every_kind_of_file_becomes_pillows_bytes() {
+    let golden = fs::read(fixtures().join("golden/kinds.json")).unwrap();
+    let golden: serde_json::Value = serde_json::from_slice(&golden).unwrap();
+    let files = golden["files"].as_array().unwrap();
+    assert_eq!(files.len(), fs::read_dir(fixtures().join("kinds")).unwrap().count());
+    let mut wrong = Vec::new();
+    for file in files {
+        let name = file["file"].as_str().unwrap();
+        match Picture::decode(&fs::read(fixtures().join("kinds").join(name)).unwrap()) {
+            Err(error) => wrong.push(format!("{name}: {error}")),
+            Ok(picture) => {
+                let hash = format!("{:016x}", fnv1a(picture.levels()));
+                let size = (u64::from(picture.width()), u64::from(picture.height()));
+                let expected = (file["width"].as_u64().unwrap(), file["height"].as_u64().unwrap());
+                if size != expected {
+                    wrong.push(format!("{name}: {size:?} instead of {expected:?}"));
+                } else if hash != file["fnv1a"] {
+                    wrong.push(format!("{name}: other levels"));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
 #[test]
 fn broken_fixtures_fail_with_their_kind() {
     for entry in fs::read_dir(fixtures().join("broken")).unwrap() {

@@ -1,54 +1,39 @@
 //! Images and shards at addresses, with the real binary and servers on loopback.
 
 use crate::server::{AUTHORITY, Answer, Server};
-use crate::world::MODEL;
-use assert_cmd::cargo::cargo_bin;
-use flate2::Compression;
-use flate2::write::GzEncoder;
-use ruzstd::encoding::{CompressionLevel, compress_to_vec};
+use crate::world::{
+    CAT_BYTES as CAT, TREE_BYTES as TREE, classifier, gzip, records_of, stderr_of, tar_of, zstd,
+};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
 use std::collections::VecDeque;
 use std::fs;
-use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-const TREE: &[u8] = include_bytes!("../../fixtures/images/tree.jpg");
-const CAT: &[u8] = include_bytes!("../../fixtures/images/cat.png");
-
-/// `clipclass` without what the user's environment says of the web, and with short pauses.
+/// The program, with short pauses between tries.
 fn classify(inputs: &[&str]) -> Command {
-    let mut command = Command::new(cargo_bin!("clipclass"));
-    for (name, _) in std::env::vars_os() {
-        let upper = name.to_string_lossy().to_uppercase();
-        if upper.ends_with("_PROXY") || upper.starts_with("SSL_CERT") || upper == "REQUEST_METHOD" {
-            command.env_remove(name);
-        }
-    }
-    command.env("CLIPCLASS_FIRST_PAUSE_MS", "1").stdin(Stdio::null());
-    let labels = ["--labels", "a cat,a dog,a car,a tree,a person"];
-    command.args(["--model", MODEL, "--no-cache", "--json"]).args(labels).args(inputs);
+    let mut command = classifier();
+    command.env("CLIPCLASS_FIRST_PAUSE_MS", "1").env_remove("REQUEST_METHOD").arg("--json").args(inputs);
     command
 }
 
 /// Each record as `image: prediction` or `image: kind: message`.
 #[track_caller]
 fn told(output: &Output, code: i32) -> Vec<String> {
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "stderr: {stderr}");
-    assert_eq!(stderr, "");
+    assert_eq!(stderr_of(output, code), "");
     let text = |value: &Value| value.as_str().unwrap().to_owned();
-    let told = |line: &str| {
-        let record: Value = serde_json::from_str(line).unwrap();
+    let told = |record: Value| {
         let image = text(&record["image"]);
         match record.get("error") {
             Some(error) => format!("{image}: {}: {}", text(&error["kind"]), text(&error["message"])),
             None => format!("{image}: {}", text(&record["prediction"])),
         }
     };
-    std::str::from_utf8(&output.stdout).unwrap().lines().map(told).collect()
+    records_of(output, code).into_iter().map(told).collect()
 }
 
 #[track_caller]
@@ -71,23 +56,6 @@ fn in_turn(answers: impl IntoIterator<Item = Answer>) -> Server {
         let mut answers = answers.lock().unwrap();
         if answers.len() > 1 { answers.pop_front().unwrap() } else { answers[0].clone() }
     })
-}
-
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
-}
-
-fn tar(members: &[(&str, &[u8])]) -> Vec<u8> {
-    let mut builder = tar::Builder::new(Vec::new());
-    for (name, bytes) in members {
-        let mut header = tar::Header::new_gnu();
-        header.set_size(bytes.len() as u64);
-        header.set_mode(0o644);
-        builder.append_data(&mut header, name, *bytes).unwrap();
-    }
-    builder.into_inner().unwrap()
 }
 
 #[test]
@@ -259,12 +227,12 @@ fn content_that_is_packed_in_another_way_is_refused_by_its_name() {
 
 #[test]
 fn a_shard_at_an_address_is_read_as_it_passes() {
-    let shard = tar(&[("1.jpg", TREE), ("1.txt", b"a tree"), ("2.png", CAT)]);
+    let shard = tar_of([("1.jpg", TREE), ("1.txt", &b"a tree"[..]), ("2.png", CAT)]);
     for (path, bytes) in [
         ("/x.tar", shard.clone()),
         ("/x.TAR.GZ?sig=a/b", gzip(&shard)),
         ("/x.tgz", gzip(&shard)),
-        ("/x.tar.zst", compress_to_vec(&shard[..], CompressionLevel::Fastest)),
+        ("/x.tar.zst", zstd(&shard)),
         ("/download?id=5#x.tar", shard.clone()),
     ] {
         let server = Server::start(move |_| Answer::ok(bytes.as_slice()));
@@ -279,10 +247,10 @@ fn a_shard_at_an_address_is_read_as_it_passes() {
 
 #[test]
 fn a_part_of_a_shard_at_an_address_is_its_own_images() {
-    let shard = tar(&[("1.jpg", TREE), ("2.png", CAT)]);
+    let shard = tar_of([("1.jpg", TREE), ("2.png", CAT)]);
     let server = Server::start(move |_| Answer::ok(shard.as_slice()));
     let address = server.at("/x.tar");
-    assert_eq!(run(&[&address, "--shard", "2/2"], 0), [format!("{address}/2.png: a cat")]);
+    assert_eq!(run(&[&address, "--part", "2/2"], 0), [format!("{address}/2.png: a cat")]);
 }
 
 #[test]
@@ -292,14 +260,14 @@ fn a_shard_that_cannot_be_fetched_is_one_failure() {
     assert!(message.starts_with("download: ") && message.contains("after 4 tries"), "{message}");
     let server = Server::start(|_| Answer::ok(TREE));
     assert!(failure(&[&server.at("/x.tar")]).starts_with("archive: not a tar archive"));
-    let server = Server::start(|_| Answer::ok(tar(&[("1.jpg", TREE)])));
+    let server = Server::start(|_| Answer::ok(tar_of([("1.jpg", TREE)])));
     let message = failure(&[&server.at("/shard")]);
     assert!(message.starts_with("archive: it is a tar archive") && message.contains("#.tar"), "{message}");
 }
 
 #[test]
 fn a_shard_that_breaks_off_gives_what_came_and_says_so() {
-    let shard = tar(&[("1.jpg", TREE), ("2.png", CAT)]);
+    let shard = tar_of([("1.jpg", TREE), ("2.png", CAT)]);
     let cut = 512 + TREE.len().next_multiple_of(512) + 512 + 10;
     let server = in_turn([Answer::ok(shard).cut(cut)]);
     let address = server.at("/x.tar");
@@ -314,7 +282,7 @@ fn a_shard_that_breaks_off_gives_what_came_and_says_so() {
 
 #[test]
 fn a_shard_that_breaks_off_goes_on_where_the_server_can() {
-    let shard = tar(&[("1.jpg", TREE), ("2.png", CAT)]);
+    let shard = tar_of([("1.jpg", TREE), ("2.png", CAT)]);
     let whole = shard.len();
     let changes = Arc::new(AtomicBool::new(false));
     let server = {
@@ -347,8 +315,9 @@ fn a_data_address_is_the_image_it_holds() {
         address
     });
     assert_eq!(run(&[&percent], 0), [format!("{percent}: a tree")]);
-    // An empty image, in base64.
-    assert!(failure(&["data:image/png;base64,"]).starts_with("decode: "));
+    let base64 = format!("data:image/jpeg;base64,{}", BASE64_STANDARD.encode(TREE));
+    assert_eq!(run(&[&base64], 0), [format!("{base64}: a tree")]);
+    assert!(failure(&["data:image/png;base64,"]).starts_with("empty: "));
     assert!(failure(&["data:image/png;base64"]).starts_with("download: "));
 }
 
@@ -359,7 +328,7 @@ fn a_file_address_is_the_path_it_names() {
     let path = folder.path().join("a b");
     fs::create_dir(&path).unwrap();
     fs::write(path.join("é 1.jpg"), TREE).unwrap();
-    fs::write(path.join("2.tar"), tar(&[("2.png", CAT)])).unwrap();
+    fs::write(path.join("2.tar"), tar_of([("2.png", CAT)])).unwrap();
     let at = |path: &str| format!("file://{}/a%20b{path}", folder.path().display());
     let tree = at("/%C3%A9%201.jpg");
     assert_eq!(run(&[&tree], 0), [format!("{tree}: a tree")]);

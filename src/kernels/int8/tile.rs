@@ -4,7 +4,7 @@ use super::PANEL;
 use crate::kernels::simd::Int8Simd;
 
 /// The most rows of a register tile.
-pub(super) const MAX_TILE_ROWS: usize = 12;
+pub(super) const MAX_TILE_ROWS: usize = 11;
 
 /// Sums of a tile's rows with a panel.
 #[repr(align(64))]
@@ -57,7 +57,6 @@ fn product_of_vectors<I: Int8Simd, const V: usize>(
             9 => product_of::<I, V, 9>(simd, column, factors, to),
             10 => product_of::<I, V, 10>(simd, column, factors, to),
             11 => product_of::<I, V, 11>(simd, column, factors, to),
-            12 => product_of::<I, V, 12>(simd, column, factors, to),
             _ => unreachable!("a tile has at most {MAX_TILE_ROWS} rows"),
         }
     }

@@ -7,12 +7,14 @@
 //! error, not a picture with a grey rest.
 
 mod jpeg;
+mod mend;
 
-pub use jpeg::Segments;
+pub use jpeg::{APP1, SOS, Segments};
 
 use super::orient::{orientation, turn};
 use super::{Picture, PixelsError};
 use image::{ColorType, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage};
+use std::borrow::Cow;
 use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -64,11 +66,17 @@ fn decode_jpeg(bytes: &[u8]) -> Result<RgbImage, PixelsError> {
 }
 
 fn decode_other(bytes: &[u8], format: ImageFormat) -> Result<RgbImage, PixelsError> {
+    let bytes = match format {
+        ImageFormat::Png => mend::mend_png(bytes),
+        ImageFormat::WebP => mend::mend_webp(bytes),
+        _ => Cow::Borrowed(bytes),
+    };
+    let bytes = &bytes[..];
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     let mut limits = Limits::default();
     limits.max_alloc = Some(MAX_ALLOC_BYTES);
     reader.limits(limits);
-    let mut decoder = reader.into_decoder()?;
+    let decoder = reader.into_decoder()?;
     let (width, height) = decoder.dimensions();
     check_size(width.into(), height.into())?;
     let color = decoder.color_type();

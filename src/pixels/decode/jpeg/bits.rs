@@ -106,3 +106,26 @@ pub fn extend(number: u32, size: u32) -> i32 {
     let number = number as i32;
     if number < (1 << size) >> 1 { number - (1 << size) + 1 } else { number }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bits_come_in_order_and_zeros_after_them() {
+        let coded = [&[0b1010_0101, 0xff, 0x01][..], &[0; PADDING]].concat();
+        let mut bits = Bits::new(&coded, Position::default());
+        bits.fetch();
+        assert_eq!([bits.number(3), bits.number(5), bits.number(0), bits.number(12)], [5, 5, 0, 0xff0]);
+        assert!(!bits.is_past_end());
+        assert_eq!(bits.bytes_left(), 0);
+        bits.fetch();
+        assert_eq!([bits.number(4), bits.number(1)], [1, 0]);
+        assert!(bits.is_past_end());
+    }
+
+    #[test]
+    fn the_lower_half_of_numbers_is_negative() {
+        assert_eq!([extend(0, 0), extend(0, 1), extend(1, 1), extend(3, 3), extend(4, 3)], [0, -1, 1, -4, 4]);
+    }
+}

@@ -103,7 +103,7 @@ impl Frame {
         let max = |factor: fn(&Component) -> usize| components.iter().map(factor).max().unwrap_or(1);
         let (max_h, max_v) = (max(|component| component.h), max(|component| component.v));
         for component in &mut components {
-            if max_h % component.h != 0 || max_v % component.v != 0 {
+            if !max_h.is_multiple_of(component.h) || !max_v.is_multiple_of(component.v) {
                 return unsupported("JPEG with channels whose sizes are no multiples of each other");
             }
             component.width = (width * component.h).div_ceil(max_h);

@@ -225,3 +225,33 @@ const CHROMINANCE_AC: [u8; 162] = [
     0xe2, 0xe3, 0xe4, 0xe5, 0xe6, 0xe7, 0xe8, 0xe9, 0xea, 0xf2, 0xf3, 0xf4, 0xf5, 0xf6, 0xf7, 0xf8,
     0xf9, 0xfa,
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::super::bits::{PADDING, Position};
+    use super::*;
+
+    #[test]
+    fn codes_of_annex_k_are_those_of_its_tables() {
+        let (dc, ac) = annex_k();
+        // T.81 table K.3: category 5 is 110, 11 is 1 1111 1110; table K.5: 0/1 is 00, F/F sixteen bits.
+        let coded = [&[0b1101_1111, 0b1110_0000, 0][..], &[0; PADDING]].concat();
+        let mut bits = Bits::new(&coded, Position::default());
+        let table = Symbols::new(&dc[0]).unwrap();
+        assert_eq!([table.take(&mut bits), table.take(&mut bits)], [Ok(5), Ok(11)]);
+        let coded = [&[0b0011_1111, 0b1111_1111, 0b1000_0000][..], &[0; PADDING]].concat();
+        let mut bits = Bits::new(&coded, Position::default());
+        let table = Symbols::new(&ac[0]).unwrap();
+        assert_eq!([table.take(&mut bits), table.take(&mut bits)], [Ok(1), Ok(0xfa)]);
+    }
+
+    #[test]
+    fn more_codes_than_bits_give_are_refused() {
+        let mut counts = [0; 16];
+        counts[0] = 2;
+        assert!(Symbols::new(&Code { counts, symbols: vec![1, 2] }).is_err());
+        counts[0] = 1;
+        assert!(Symbols::new(&Code { counts, symbols: vec![1] }).is_ok());
+        assert!(Symbols::new(&Code { counts, symbols: vec![] }).is_err());
+    }
+}

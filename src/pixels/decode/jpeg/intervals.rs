@@ -117,3 +117,46 @@ fn plain_bytes(bytes: &[u8]) -> usize {
     let rest = bytes.iter().skip(whole);
     whole + rest.take_while(|byte| **byte != 0xff).count()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The first bytes of the intervals of a scan, or none for those that are lost.
+    fn first_bytes(bytes: &[u8], count: usize) -> Vec<Option<u8>> {
+        let mut coded = Vec::new();
+        let mut intervals = Intervals::new(bytes, 0, &mut coded);
+        let mut first = vec![coded.first().copied()];
+        for _ in 1..count {
+            let interval = intervals.restart(&mut coded).unwrap();
+            first.push((interval == Interval::Coded).then(|| coded[0]));
+        }
+        first
+    }
+
+    #[test]
+    fn stuffed_zeros_are_taken_out() {
+        let mut coded = Vec::new();
+        let intervals = Intervals::new(&[1, 0xff, 0, 2, 0xff, 0xff, 0, 3, 0xff, 0xd9], 0, &mut coded);
+        assert_eq!(coded[..coded.len() - PADDING], [1, 0xff, 2, 0xff, 3]);
+        assert!(intervals.is_ended_by_marker());
+        assert_eq!(intervals.end(), 8);
+    }
+
+    #[test]
+    fn a_marker_that_is_missing_costs_its_own_interval_only() {
+        let whole = [10, 0xff, 0xd0, 11, 0xff, 0xd1, 12, 0xff, 0xd2, 13, 0xff, 0xd9];
+        assert_eq!(first_bytes(&whole, 4), [Some(10), Some(11), Some(12), Some(13)]);
+        let missing = [10, 0xff, 0xd0, 11, 0xff, 0xd2, 13, 0xff, 0xd9];
+        assert_eq!(first_bytes(&missing, 4), [Some(10), Some(11), None, Some(13)]);
+        let doubled = [10, 0xff, 0xd0, 11, 0xff, 0xd0, 99, 0xff, 0xd1, 12, 0xff, 0xd9];
+        assert_eq!(first_bytes(&doubled, 3), [Some(10), Some(11), Some(12)]);
+        assert_eq!(first_bytes(&[10, 0xff, 0xd9], 3), [Some(10), None, None]);
+    }
+
+    #[test]
+    fn a_restart_after_the_end_of_the_file_is_an_error() {
+        let mut coded = Vec::new();
+        assert!(Intervals::new(&[10, 11], 0, &mut coded).restart(&mut coded).is_err());
+    }
+}

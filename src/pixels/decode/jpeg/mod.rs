@@ -31,7 +31,7 @@ mod transform;
 mod upsample;
 
 pub use picture::decode;
-pub use segments::{APP1, Segments};
+pub use segments::{APP1, SOS, Segments};
 
 /// A decoded JPEG.
 #[derive(Debug, Clone, PartialEq)]

@@ -5,15 +5,16 @@
 
 use super::coefficients::{Blocks, LANES};
 use super::colour::Colours;
-use super::frame::{Frame, SIDE};
+use super::frame::{Component, Frame, SIDE};
 use super::tables::Quantisation;
 use super::transform::transform_row;
 use super::upsample::Stretch;
 use super::{Broken, JpegError};
+use crate::kernels::{Kernel, Simd, dispatch};
 use std::sync::Mutex;
 
 /// Pixels of a band: enough to be worth a task, few enough to stay in a second-level cache.
-const BAND_PIXELS: usize = 1 << 16;
+const BAND_PIXELS: usize = 1 << 17;
 
 /// What is needed to make pixels of coefficients.
 pub struct Output<'a> {
@@ -76,45 +77,7 @@ impl<'a> Output<'a> {
         levels: &mut [u8],
         edges: &mut Edges,
     ) -> Result<(), JpegError> {
-        let frame = self.frame;
-        let row_bytes = frame.width * 3;
-        let first_row = unit * frame.max_v * SIDE;
-        let rows = levels.len() / row_bytes;
-        let mut scratch = self.spare.lock().ok().and_then(|mut spare| spare.pop()).unwrap_or_default();
-        let mut bands = std::mem::take(&mut scratch.bands);
-        bands.resize_with(blocks.len(), Lines::default);
-        for (((component, blocks), quantisation), lines) in
-            frame.components.iter().zip(blocks).zip(self.quantisation).zip(&mut bands)
-        {
-            let line_bytes = blocks.groups_wide * LANES * SIDE;
-            let block_rows = rows.div_ceil(frame.max_v * SIDE) * component.v;
-            (lines.first, lines.line_bytes) = (unit * component.v * SIDE, line_bytes);
-            lines.samples.resize(block_rows * SIDE * line_bytes, 0);
-            for (row, lines) in lines.samples.chunks_exact_mut(SIDE * line_bytes).enumerate() {
-                transform_row(blocks, at * component.v + row, quantisation, lines, line_bytes)?;
-            }
-        }
-        let last_row = first_row + rows;
-        let is_last = last_row >= frame.height;
-        for (y, row) in (first_row..).zip(levels.chunks_exact_mut(row_bytes)) {
-            let is_on_seam = (y == first_row && y > 0) || (y + 1 == last_row && !is_last);
-            if !(is_on_seam && self.has_seams()) {
-                self.make_row(&bands, y, row, &mut scratch)?;
-            }
-        }
-        if self.has_seams() {
-            let edge = |(lines, component): (&Lines, &super::frame::Component)| {
-                let last = lines.first + lines.samples.len() / lines.line_bytes.max(1);
-                let last = last.min(component.height).saturating_sub(1);
-                [lines.first, last].map(|line| lines.line(line).unwrap_or_default().to_vec())
-            };
-            edges.lines = bands.iter().zip(&frame.components).map(edge).collect();
-        }
-        scratch.bands = bands;
-        if let Ok(mut spare) = self.spare.lock() {
-            spare.push(scratch);
-        }
-        Ok(())
+        dispatch(Band { output: self, blocks, unit, at, levels, edges })
     }
 
     /// Makes the rows above and below each seam.
@@ -129,13 +92,13 @@ impl<'a> Output<'a> {
         for (seam, pair) in edges.windows(2).enumerate() {
             let [upper, lower] = pair else { return Err(MISSING) };
             let unit = (seam + 1) * self.band_units();
-            let join =
-                |((upper, lower), component): ((&[Vec<u8>; 2], &[Vec<u8>; 2]), &super::frame::Component)| {
+            let lines = upper.lines.iter().zip(&lower.lines).zip(&self.frame.components);
+            let lines: Vec<_> = lines
+                .map(|(([_, above], [below, _]), component)| {
                     let first = (unit * component.v * SIDE).saturating_sub(1);
-                    Lines { first, samples: [&upper[1][..], &lower[0]].concat(), line_bytes: lower[0].len() }
-                };
-            let lines: Vec<_> =
-                upper.lines.iter().zip(&lower.lines).zip(&self.frame.components).map(join).collect();
+                    Lines { first, samples: [&above[..], below].concat(), line_bytes: below.len() }
+                })
+                .collect();
             let y = unit * self.frame.max_v * SIDE;
             for y in [y.saturating_sub(1), y] {
                 let row = levels.get_mut(y * row_bytes..).and_then(|rest| rest.get_mut(..row_bytes));
@@ -152,6 +115,7 @@ impl<'a> Output<'a> {
     }
 
     /// Makes row `y` of the picture.
+    #[inline(always)]
     fn make_row(
         &self,
         lines: &[Lines],
@@ -177,6 +141,64 @@ impl<'a> Output<'a> {
             *row = first;
         }
         self.colours.convert(rows, to);
+        Ok(())
+    }
+}
+
+/// A band to be made; compiled for each instruction set.
+struct Band<'a> {
+    output: &'a Output<'a>,
+    blocks: &'a [Blocks],
+    unit: usize,
+    at: usize,
+    levels: &'a mut [u8],
+    edges: &'a mut Edges,
+}
+
+impl Kernel for Band<'_> {
+    type Output = Result<(), JpegError>;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> Result<(), JpegError> {
+        let Self { output, blocks, unit, at, levels, edges } = self;
+        let frame = output.frame;
+        let row_bytes = frame.width * 3;
+        let first_row = unit * frame.max_v * SIDE;
+        let rows = levels.len() / row_bytes;
+        let mut scratch = output.spare.lock().ok().and_then(|mut spare| spare.pop()).unwrap_or_default();
+        let mut bands = std::mem::take(&mut scratch.bands);
+        bands.resize_with(blocks.len(), Lines::default);
+        for (((component, blocks), quantisation), lines) in
+            frame.components.iter().zip(blocks).zip(output.quantisation).zip(&mut bands)
+        {
+            let line_bytes = blocks.groups_wide * LANES * SIDE;
+            let block_rows = rows.div_ceil(frame.max_v * SIDE) * component.v;
+            (lines.first, lines.line_bytes) = (unit * component.v * SIDE, line_bytes);
+            lines.samples.resize(block_rows * SIDE * line_bytes, 0);
+            for (row, lines) in lines.samples.chunks_exact_mut(SIDE * line_bytes).enumerate() {
+                transform_row(blocks, at * component.v + row, quantisation, lines, line_bytes)?;
+            }
+        }
+        let last_row = first_row + rows;
+        let is_last = last_row >= frame.height;
+        for (y, row) in (first_row..).zip(levels.chunks_exact_mut(row_bytes)) {
+            let is_on_seam = (y == first_row && y > 0) || (y + 1 == last_row && !is_last);
+            if !(is_on_seam && output.has_seams()) {
+                output.make_row(&bands, y, row, &mut scratch)?;
+            }
+        }
+        if output.has_seams() {
+            let edge = |(lines, component): (&Lines, &Component)| {
+                let last = lines.first + lines.samples.len() / lines.line_bytes.max(1);
+                let last = last.min(component.height).saturating_sub(1);
+                [lines.first, last].map(|line| lines.line(line).unwrap_or_default().to_vec())
+            };
+            edges.lines = bands.iter().zip(&frame.components).map(edge).collect();
+        }
+        scratch.bands = bands;
+        if let Ok(mut spare) = output.spare.lock() {
+            spare.push(scratch);
+        }
         Ok(())
     }
 }

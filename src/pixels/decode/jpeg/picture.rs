@@ -357,3 +357,57 @@ fn make_all(output: &Output, blocks: &[Blocks]) -> Result<Vec<u8>, JpegError> {
     output.make_seams(&mut levels, &edges)?;
     Ok(levels)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PROGRESSIVE: &[u8] = include_bytes!("../../../../fixtures/images/progressive.jpg");
+    const TREE: &[u8] = include_bytes!("../../../../fixtures/images/tree.jpg");
+
+    fn decode(bytes: &[u8]) -> Result<Rgb, JpegError> {
+        super::decode(bytes, 1 << 24)
+    }
+
+    /// Where the scans of a file begin.
+    fn scans(bytes: &[u8]) -> Vec<usize> {
+        let begins = |at: &usize| bytes[*at..].starts_with(&[0xff, SOS]);
+        (0..bytes.len()).filter(begins).collect()
+    }
+
+    #[test]
+    fn bands_on_many_threads_are_the_same_picture() {
+        let on = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| decode(TREE)).unwrap()
+        };
+        assert!(on(1) == on(5));
+    }
+
+    #[test]
+    fn a_progressive_file_without_its_last_scans_is_refused() {
+        let begins = scans(PROGRESSIVE);
+        assert!(begins.len() > 5 && decode(PROGRESSIVE).is_ok());
+        for begin in &begins[1..4] {
+            let unfinished = [&PROGRESSIVE[..*begin], &[0xff, EOI]].concat();
+            assert!(decode(&unfinished).is_err(), "{begin}");
+        }
+    }
+
+    #[test]
+    fn a_scan_that_is_sent_twice_is_refused() {
+        let begins = scans(PROGRESSIVE);
+        let scan = &PROGRESSIVE[begins[0]..begins[1]];
+        let twice = [&PROGRESSIVE[..begins[1]], scan, &PROGRESSIVE[begins[1]..]].concat();
+        assert!(decode(&twice).is_err());
+        let tree = scans(TREE);
+        let twice = [&TREE[..TREE.len() - 2], &TREE[tree[0]..]].concat();
+        assert!(decode(&twice).is_err());
+    }
+
+    #[test]
+    fn a_picture_larger_than_allowed_is_refused_by_its_size() {
+        let error = super::decode(TREE, 1000).unwrap_err();
+        assert!(matches!(&error, JpegError::Limit(message) if message.contains("640 × 427")), "{error}");
+    }
+}

@@ -36,6 +36,7 @@ type Samples = [Lanes<[u8; SIDE]>; SIDE];
 /// Transforms row `row` of `blocks` into lines of `line_bytes` samples.
 ///
 /// *Errors* when a block is brighter than any can be.
+#[inline(always)]
 pub fn transform_row(
     blocks: &Blocks,
     row: usize,
@@ -54,7 +55,7 @@ pub fn transform_row(
         match last.iter().fold(0, |reach, last| reach.max(*last)) {
             0 => transform::<1>(group, &factors, &mut samples),
             // These are in the first four rows and columns.
-            ..10 => transform::<4>(group, &factors, &mut samples),
+            1..10 => transform::<4>(group, &factors, &mut samples),
             _ => transform::<8>(group, &factors, &mut samples),
         }
         for (line, samples) in lines.chunks_exact_mut(line_bytes).zip(&samples) {
@@ -161,4 +162,63 @@ fn butterfly(input: [i16; SIDE]) -> [i32; SIDE] {
 #[inline(always)]
 fn descale(value: i32, bits: u32) -> i32 {
     value.wrapping_add(1 << (bits - 1)) >> bits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::f64::consts::PI;
+
+    /// The transform as T.81 A.3.3 defines it.
+    fn defined(coefficients: &[[i16; SIDE]; SIDE]) -> [[f64; SIDE]; SIDE] {
+        let scale = |k: usize| if k == 0 { 0.5f64.sqrt() } else { 1.0 };
+        let wave = |at: usize, k: usize| ((2 * at + 1) as f64 * k as f64 * PI / 16.0).cos() * scale(k);
+        std::array::from_fn(|y| {
+            std::array::from_fn(|x| {
+                let terms = (0..64).map(|i| {
+                    let (v, u) = (i / SIDE, i % SIDE);
+                    f64::from(coefficients[v][u]) * wave(x, u) * wave(y, v)
+                });
+                (terms.sum::<f64>() / 4.0 + 128.0).clamp(0.0, 255.0)
+            })
+        })
+    }
+
+    #[test]
+    fn samples_are_those_of_the_definition_to_a_level() {
+        let mut state = 1u32;
+        for reach in [1, 10, 64] {
+            let mut blocks = Blocks::new(LANES, 1);
+            let mut expected = Vec::new();
+            for lane in 0..LANES {
+                let mut coefficients = [[0; SIDE]; SIDE];
+                for (row, places) in ZIGZAG.iter().enumerate() {
+                    for (column, place) in places.iter().enumerate().filter(|(_, place)| **place < reach) {
+                        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                        let coefficient = (state >> 24) as i16 - 128;
+                        blocks.groups[0][*place][lane] = coefficient;
+                        coefficients[row][column] = coefficient * 2;
+                    }
+                }
+                blocks.last[0][lane] = reach as u8 - 1;
+                expected.push(defined(&coefficients));
+            }
+            let mut lines = vec![0; SIDE * SIDE * LANES];
+            transform_row(&blocks, 0, &[2; 64], &mut lines, SIDE * LANES).unwrap();
+            for (i, level) in lines.iter().enumerate() {
+                let (y, x) = (i / (SIDE * LANES), i % (SIDE * LANES));
+                let exact = expected[x / SIDE][y][x % SIDE];
+                assert!((f64::from(*level) - exact).abs() < 1.0, "{level} at {x}, {y}, not {exact}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_block_brighter_than_any_is_refused() {
+        let mut blocks = Blocks::new(1, 1);
+        blocks.groups[0][0][0] = 8191;
+        let mut lines = vec![0; SIDE * SIDE * LANES];
+        assert!(transform_row(&blocks, 0, &[1; 64], &mut lines, SIDE * LANES).is_ok());
+        assert!(transform_row(&blocks, 0, &[2; 64], &mut lines, SIDE * LANES).is_err());
+    }
 }

@@ -42,7 +42,7 @@ impl Stretch {
         let near = y / self.high;
         let far = match self.filter {
             Filter::Repeat | Filter::Wide => None,
-            _ if y % 2 == 0 => Some(near.saturating_sub(1)),
+            _ if y.is_multiple_of(2) => Some(near.saturating_sub(1)),
             _ => Some((near + 1).min(lines.saturating_sub(1))),
         };
         (near, far)
@@ -63,7 +63,7 @@ impl Stretch {
         match (self.filter, far) {
             (Filter::Wide, _) => stretch_wide(near, row),
             (Filter::High, Some(far)) => {
-                let bias = if y % 2 == 0 { 1 } else { 2 };
+                let bias = if y.is_multiple_of(2) { 1 } else { 2 };
                 for ((to, near), far) in row.iter_mut().zip(near).zip(far) {
                     *to = ((3 * u16::from(*near) + u16::from(*far) + bias) >> 2) as u8;
                 }
