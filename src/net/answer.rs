@@ -1,6 +1,6 @@
 //! What a server sent → its status, its headers, and its content as it was before it was packed.
 
-use super::{Fault, is_broken_off};
+use super::fault::{Fault, is_broken_off};
 use flate2::read::MultiGzDecoder;
 use std::fmt;
 use std::io::{self, ErrorKind, Read};

@@ -7,6 +7,7 @@
 mod address;
 mod answer;
 mod certificates;
+mod fault;
 mod forward;
 mod proxy;
 mod retry;
@@ -14,17 +15,17 @@ mod stream;
 
 pub use address::{Address, content_of, file_of};
 pub use answer::{Answer, Content};
+pub use fault::{Fault, NetError};
 pub use retry::Tries;
 pub use stream::Stream;
 pub use ureq::http::{StatusCode, header};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use fault::Trouble;
 use forward::ForwardConnector;
 use proxy::Proxies;
 use std::collections::{HashMap, HashSet};
-use std::io::{self, ErrorKind};
-use std::path::PathBuf;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 use ureq::tls::{RootCerts, TlsConfig};
@@ -36,73 +37,6 @@ use ureq::{Agent, Proxy};
 
 const MOST_REDIRECTS: usize = 10;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Why an address gave nothing.
-#[derive(Debug, thiserror::Error)]
-#[error("{fault}{}", after(*.tries))]
-pub struct NetError {
-    pub fault: Fault,
-    /// How often it was tried.
-    pub tries: u32,
-}
-
-fn after(tries: u32) -> String {
-    if tries > 1 { format!(" (after {tries} tries)") } else { String::new() }
-}
-
-/// What went wrong with an address.
-#[derive(Debug, thiserror::Error)]
-pub enum Fault {
-    #[error("not an address that can be asked for: {0}")]
-    Address(String),
-    #[error("cannot reach {host}: {cause}")]
-    Unreachable { host: String, cause: String },
-    #[error(
-        "no secure connection to {host}: {cause}; if your network has its own certificates, \
-         SSL_CERT_FILE can name them"
-    )]
-    Insecure { host: String, cause: String },
-    #[error("cannot use {variable}, {}: {cause}", path.display())]
-    Certificates { variable: &'static str, path: PathBuf, cause: String },
-    #[error("{0} is not the address of a proxy, which has the form http://host:port or socks5h://host:port")]
-    Proxy(&'static str),
-    #[error("the proxy makes no connection to {host}: {cause}")]
-    NoTunnel { host: String, cause: String },
-    #[error("the connection broke off: {0}")]
-    BrokenOff(String),
-    #[error("the server was silent for {} seconds", .0.as_secs())]
-    Silent(Duration),
-    #[error("it took more than {} seconds", .0.as_secs())]
-    TooSlow(Duration),
-    #[error("it has more than {0} bytes")]
-    TooLong(u64),
-    #[error("the server answers with status {0}")]
-    Status(StatusCode),
-    #[error("more than {MOST_REDIRECTS} redirects")]
-    TooManyRedirects,
-    #[error("a redirect leads to {location}: {cause}")]
-    Redirect { location: String, cause: String },
-    #[error("its content is encoded as {0}, which was not asked for and is not known here")]
-    Coding(String),
-    #[error("its content cannot be unpacked: {0}")]
-    Damaged(String),
-    #[error("the server does not speak HTTP: {0}")]
-    Protocol(String),
-}
-
-/// A fault of one try.
-#[derive(Debug)]
-struct Trouble {
-    fault: Fault,
-    /// When the server wants to be asked again.
-    retry_after: Option<Duration>,
-}
-
-impl From<Fault> for Trouble {
-    fn from(fault: Fault) -> Self {
-        Self { fault, retry_after: None }
-    }
-}
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy)]
@@ -260,7 +194,7 @@ impl Client {
                 [proxy.username(), proxy.password()].map(|text| text.unwrap_or_default().as_bytes());
             call = call.header(header::PROXY_AUTHORIZATION, basic(user, password));
         }
-        let response = call.call().map_err(|error| self.fault(address, error))?;
+        let response = call.call().map_err(|error| Fault::of(error, address.host(), self.silence))?;
         lock(&self.known_hosts).insert(address.host());
         if retry::is_passing(response.status()) {
             let asked = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
@@ -318,43 +252,6 @@ impl Client {
         let agent = Agent::with_parts(config, connector, DefaultResolver::default());
         Ok(lock(&self.agents).entry(key).or_insert(agent).clone())
     }
-
-    fn fault(&self, address: &Address, error: ureq::Error) -> Fault {
-        let host = address.host();
-        let unreachable =
-            |host, cause: &dyn std::fmt::Display| Fault::Unreachable { host, cause: cause.to_string() };
-        match error {
-            ureq::Error::Tls(cause) => Fault::Insecure { host, cause: cause.to_owned() },
-            ureq::Error::Rustls(cause) => Fault::Insecure { host, cause: cause.to_string() },
-            // What rustls finds wrong with what the server sends.
-            ureq::Error::Io(cause) if cause.kind() == ErrorKind::InvalidData => {
-                Fault::Insecure { host, cause: cause.to_string() }
-            }
-            ureq::Error::Io(cause) if is_broken_off(&cause) => Fault::BrokenOff(cause.to_string()),
-            ureq::Error::Io(cause) => unreachable(host, &cause),
-            ureq::Error::HostNotFound => unreachable(host, &"there is no such host"),
-            ureq::Error::Timeout(ureq::Timeout::Resolve | ureq::Timeout::Connect) => {
-                unreachable(host, &format_args!("no connection within {} seconds", CONNECT_TIMEOUT.as_secs()))
-            }
-            ureq::Error::Timeout(_) => Fault::Silent(self.silence),
-            ureq::Error::ConnectProxyFailed(cause) => Fault::NoTunnel { host, cause },
-            ureq::Error::BadUri(cause) => Fault::Address(cause),
-            ureq::Error::Http(cause) => Fault::Address(cause.to_string()),
-            ureq::Error::Protocol(cause) => Fault::Protocol(cause.to_string()),
-            error => Fault::Protocol(error.to_string()),
-        }
-    }
-}
-
-/// Whether a connection that stood has ended.
-fn is_broken_off(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::UnexpectedEof
-            | ErrorKind::ConnectionReset
-            | ErrorKind::ConnectionAborted
-            | ErrorKind::BrokenPipe
-    )
 }
 
 fn is_secure(address: &Address) -> bool {

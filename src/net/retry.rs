@@ -53,7 +53,7 @@ impl Tries {
 
     /// Waits until the next try, as long as the server asked for or longer each time.
     ///
-    /// False, at once, when this was the last: after [`MOST_TRIES`], or when the pause would go beyond
+    /// False, at once, when this was the last of four, or when the pause would go beyond
     /// the time there is.
     pub fn again(&mut self, asked: Option<Duration>) -> bool {
         let pause = asked.unwrap_or(self.first_pause * 2u32.pow(self.made - 1)).min(LONGEST_PAUSE);
