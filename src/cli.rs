@@ -112,7 +112,7 @@ enum Verb {
         #[arg(short, long)]
         quiet: bool,
     },
-    /// Look at or empty the cache of embeddings
+    /// Look at or empty the embedding cache
     Cache {
         #[command(subcommand)]
         verb: CacheVerb,
@@ -125,17 +125,17 @@ enum Verb {
 
 #[derive(Subcommand)]
 enum CacheVerb {
-    /// Print where the cache is and what it holds
+    /// Print where the embedding cache is and what it holds
     Info(CacheArgs),
-    /// Remove all that is kept
+    /// Remove all embeddings that are kept
     Clear(CacheArgs),
 }
 
 #[derive(Args)]
 #[command(next_help_heading = "Input")]
 struct InputArgs {
-    /// Images: files, folders (searched recursively), .tar[.gz|.zst] shards, http(s):// addresses, or
-    /// - for standard input
+    /// Images: files, folders (searched recursively), .tar[.gz|.zst] shards, http(s)://, data: and file:
+    /// addresses, or - for standard input
     #[arg(value_name = "INPUT", required_unless_present = "files_from", value_hint = ValueHint::AnyPath)]
     inputs: Vec<OsString>,
     /// Read paths from FILE, one a line; - is standard input
@@ -197,7 +197,7 @@ struct HubArgs {
     /// Branch, tag or commit of the repository [default: main]
     #[arg(long, value_name = "REVISION")]
     revision: Option<String>,
-    /// Use only what the cache has; HF_HUB_OFFLINE=1 does the same
+    /// Use only what the hub cache has; HF_HUB_OFFLINE=1 does the same
     #[arg(long)]
     offline: bool,
 }
@@ -253,11 +253,11 @@ struct OutputArgs {
     /// Write to FILE, which appears when it is complete
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     output: Option<PathBuf>,
-    /// Go on with FILE, JSON Lines that an earlier run began: images with a record there are
-    /// skipped, the others are added
+    /// Go on with FILE, JSON Lines that an earlier run began with the same model, labels and options:
+    /// images with a record there are skipped, the others are added
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with_all = ["output", "format"])]
     resume: Option<PathBuf>,
-    /// With --resume: try the images that failed again; their old records go
+    /// With --resume: try images that failed again; their old records are removed
     #[arg(long, requires = "resume")]
     retry_failed: bool,
     /// Give only the N best labels, best first

@@ -117,7 +117,7 @@ struct Sources<I> {
 /// An input with any number of images.
 enum Many {
     Folder(FolderWalk),
-    Archive(ArchiveWalk),
+    Archive(Box<ArchiveWalk>),
 }
 
 /// What an input turns out to be.
@@ -208,7 +208,9 @@ impl<I> Sources<I> {
 
     fn found(name: &OsStr, path: &OsStr, opened: Result<Opened, ReadError>) -> FoundInput {
         match opened {
-            Ok(Opened::Archive(flow)) => FoundInput::Many(Many::Archive(ArchiveWalk::new(name, flow))),
+            Ok(Opened::Archive(flow)) => {
+                FoundInput::Many(Many::Archive(Box::new(ArchiveWalk::new(name, flow))))
+            }
             Ok(Opened::File) => FoundInput::One(Origin::File(path.into())),
             Ok(Opened::Stream(bytes)) => FoundInput::Passing(bytes),
             Err(error) => FoundInput::One(Origin::Failed(error)),

@@ -89,14 +89,9 @@ pub(super) fn text_of(bytes: &[u8]) -> Result<&str> {
 /// The lines that are neither blank nor comments.
 pub(super) fn lines_of(text: &str) -> Vec<TextLine<'_>> {
     // Old Macs' line ends too, which spreadsheets still write.
-    let mut lines = Vec::new();
-    let mut number = 0;
-    for line in text.lines() {
-        number += 1;
-        lines.extend(line.split('\r').map(|text| TextLine { number, text: text.trim() }));
-    }
-    lines.retain(|line| !line.text.is_empty() && !line.text.starts_with('#'));
-    lines
+    let lines = text.lines().flat_map(|line| line.split('\r')).zip(1..);
+    let lines = lines.map(|(text, number)| TextLine { number, text: text.trim() });
+    lines.filter(|line| !line.text.is_empty() && !line.text.starts_with('#')).collect()
 }
 
 /// The first line that no label looks like, and what it looks like.
@@ -144,7 +139,8 @@ pub(super) fn is_piece_of_json(text: &str) -> bool {
     let is_quoted = |quote: char| {
         // Each of the strings, with a colon or a comma between them.
         let mut parts = entry.split(quote);
-        let closes = entry.len() > 1 && entry.ends_with(quote) && entry.matches(quote).count() % 2 == 0;
+        let closes =
+            entry.len() > 1 && entry.ends_with(quote) && entry.matches(quote).count().is_multiple_of(2);
         let is_between = |part: &str| matches!(part.trim(), "," | ":");
         parts.next() == Some("") && closes && {
             let parts: Vec<_> = parts.collect();

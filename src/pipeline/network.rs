@@ -80,18 +80,18 @@ impl<'a> Network<'a> {
             found.iter().filter_map(|(_, found, _)| Some(&*found.as_ref().ok()?.0)).collect();
         let judge = || self.classifier.judge_all(&embeddings, self.judgement);
         let mut verdicts = self.pool.install(judge).into_iter();
-        let record =
-            |(image, embedding, picture): (_, Result<(Cow<[f32]>, Option<ImageKey>), Failure>, _)| {
-                let outcome = embedding.and_then(|(embedding, key)| {
-                    let verdict = verdicts.next().flatten().ok_or_else(not_a_number)?;
-                    if let Some(key) = key {
-                        self.known.keep_image(&key, &embedding);
-                    }
-                    Ok(verdict)
-                });
-                Record { image, outcome, picture }
-            };
-        Ok(found.into_iter().map(record).collect())
+        let mut records = Vec::with_capacity(found.len());
+        for (image, embedding, picture) in found {
+            let outcome = embedding.and_then(|(embedding, key)| {
+                let verdict = verdicts.next().flatten().ok_or_else(not_a_number)?;
+                if let Some(key) = key {
+                    self.known.keep_image(&key, &embedding);
+                }
+                Ok(verdict)
+            });
+            records.push(Record { image, outcome, picture });
+        }
+        Ok(records)
     }
 
     fn encode(&mut self, pixels: &[Pixels]) -> Result<Option<Embeddings>> {

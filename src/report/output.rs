@@ -148,7 +148,7 @@ static STDOUT_WAS_CLOSED: AtomicBool = AtomicBool::new(false);
 
 /// Looks before Rust's own start, which opens `/dev/null` where standard output is closed.
 #[cfg(unix)]
-#[ctor::ctor(unsafe)]
+#[ctor::ctor]
 fn look_at_stdout() {
     let closed = rustix::io::fcntl_getfd(rustix::stdio::stdout()).is_err();
     STDOUT_WAS_CLOSED.store(closed, Ordering::Relaxed);

@@ -57,11 +57,14 @@ impl HostMatrix {
 impl Linear {
     /// Loads the matrices; their outputs follow one another.
     ///
-    /// *Errors* when a file cannot be read, or a row is too long for `precision`.
+    /// *Errors* when a file cannot be read, a row is too long for `precision`, or the limit of the
+    /// instructions is not one.
     pub fn load(matrices: &[&LinearWeights], device: &Device, precision: Precision) -> Result<Self> {
         let inputs = matrices[0].weight.shape()[1..].iter().product();
         let outputs = matrices.iter().map(|m| m.weight.shape()[0]).sum();
         let place = if precision.in_kernels(device) {
+            // A limit of the instructions that cannot be read must not go unnoticed.
+            kernels::instructions()?;
             let host = |m: &&LinearWeights| {
                 let bias = m.bias.as_ref().map(View::values).transpose()?;
                 Ok(HostMatrix { values: m.weight.values()?, bias, inputs })
