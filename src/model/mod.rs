@@ -30,7 +30,7 @@ use anyhow::{Context, Result};
 use backend::Backend;
 use candle_core::Device;
 use config::{ModelConfig, read_transform};
-use device::{Work, explain_memory};
+use device::{DeviceTask, explain_memory};
 use precision::Precision;
 use std::io;
 use std::sync::Arc;
@@ -130,7 +130,7 @@ impl Checkpoint {
         let context = self.config.text.max_position_embeddings;
         let tokenizer = Tokenizer::read(&self.tokenizer, self.config.family, context)?;
         let tower = TextTower::load(&self.text, &self.backend)
-            .map_err(|error| explain_memory(error, Work::Tower))
+            .map_err(|error| explain_memory(error, DeviceTask::Tower))
             .context("cannot load the text tower")?;
         Ok(TextEncoder::new(tokenizer, tower, self.files.clone()))
     }
@@ -140,7 +140,7 @@ impl Checkpoint {
     /// *Errors* when the device does not hold it.
     pub fn image_encoder(&self) -> Result<ImageEncoder> {
         let tower = VisionTower::load(&self.vision, &self.backend)
-            .map_err(|error| explain_memory(error, Work::Tower))
+            .map_err(|error| explain_memory(error, DeviceTask::Tower))
             .context("cannot load the vision tower")?;
         Ok(ImageEncoder::new(tower, self.files.clone()))
     }
