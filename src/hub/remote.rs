@@ -4,7 +4,7 @@
 //! the content itself, or sends us to another host for it, to which the access token does not go.
 
 use super::cache::{HubCache, is_commit};
-use super::is_file_name;
+use super::files::is_file_name;
 use super::settings::Settings;
 use crate::net::{Address, Answer, Client, ContentCoding, Fault, NetError, Request, StatusCode};
 use std::io::{self, ErrorKind};
