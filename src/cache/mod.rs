@@ -32,7 +32,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, Once, OnceLock, PoisonError};
 use store::{Answers, Table};
 use troubles::Troubles;
-use writer::{Write, Writer};
+use writer::{CacheWrite, CacheWriter};
 
 /// How large the database may grow unless the user says otherwise: a million images of ViT-B/32.
 pub const DEFAULT_LIMIT_BYTES: u64 = 2 << 30;
@@ -62,7 +62,7 @@ pub struct ModelEmbeddings {
 struct State {
     limit_bytes: u64,
     reader: Mutex<Option<Connection>>,
-    writer: OnceLock<Option<Writer>>,
+    writer: OnceLock<Option<CacheWriter>>,
     folder: CacheFolder,
     troubles: Arc<Troubles>,
 }
@@ -111,7 +111,7 @@ impl EmbeddingCache {
         let digest = compute()?;
         // One that was written to meanwhile has none that is worth remembering.
         if mark() == Some(before) {
-            state.write(Write::Content { mark: before, content: digest.into() });
+            state.write(CacheWrite::Content { mark: before, content: digest.into() });
         }
         Ok(digest)
     }
@@ -198,9 +198,9 @@ impl ModelEmbeddings {
     }
 
     fn keep(&self, state: &State, table: Table, content: &[u8], bytes: Vec<u8>) {
-        let model = || Write::Model { space: self.space, name: self.name.clone() };
+        let model = || CacheWrite::Model { space: self.space, name: self.name.clone() };
         self.is_noted.call_once(|| state.write(model()));
-        state.write(Write::Embedding { table, key: self.key(content), bytes });
+        state.write(CacheWrite::Embedding { table, key: self.key(content), bytes });
     }
 }
 
@@ -244,26 +244,26 @@ impl State {
             self.troubles.rows_were_falsified();
         }
         if !answers.unnoted.is_empty() {
-            self.write(Write::Use { table, keys: answers.unnoted });
+            self.write(CacheWrite::Use { table, keys: answers.unnoted });
         }
         answers.bytes
     }
 
     fn keep_content(&self, image: &ImageKey) {
         if let (Some(mark), Some(content)) = (image.mark, image.content) {
-            self.write(Write::Content { mark, content });
+            self.write(CacheWrite::Content { mark, content });
         }
     }
 
     /// Hands over to the writer, which the first write starts.
-    fn write(&self, write: Write) {
+    fn write(&self, write: CacheWrite) {
         if self.troubles.unwritable.load(Relaxed) {
             return;
         }
         let start = || {
             let connected =
                 self.folder.connect().inspect_err(|error| self.troubles.writing_failed(error)).ok()?;
-            Writer::start(connected, self.limit_bytes, self.troubles.clone())
+            CacheWriter::start(connected, self.limit_bytes, self.troubles.clone())
                 .inspect_err(|error| self.troubles.writer_failed(error))
                 .ok()
         };

@@ -357,7 +357,7 @@ fn full_disk_is_told_once_and_what_is_known_stays_known() {
     state.writer.get_or_init(|| {
         let connection = state.folder.connect().unwrap();
         connection.execute_batch("PRAGMA max_page_count = 1;").unwrap();
-        Some(Writer::start(connection, u64::MAX, state.troubles.clone()).unwrap())
+        Some(CacheWriter::start(connection, u64::MAX, state.troubles.clone()).unwrap())
     });
     keep_images(&cache, 100..3000);
     assert_eq!(count_known(&cache, 0..100), 100);

@@ -18,7 +18,7 @@ const BATCH_TIME: Duration = Duration::from_millis(200);
 const QUEUE: usize = 4 * BATCH;
 
 /// Something to keep.
-pub(super) enum Write {
+pub(super) enum CacheWrite {
     Embedding { table: Table, key: Hash, bytes: Vec<u8> },
     Content { mark: Hash, content: Hash },
     Model { space: Hash, name: String },
@@ -26,13 +26,13 @@ pub(super) enum Write {
 }
 
 /// The thread that writes; dropping it waits until all is written.
-pub(super) struct Writer {
-    queue: Option<SyncSender<Write>>,
+pub(super) struct CacheWriter {
+    queue: Option<SyncSender<CacheWrite>>,
     thread: Option<JoinHandle<()>>,
     troubles: Arc<Troubles>,
 }
 
-impl Writer {
+impl CacheWriter {
     /// Starts the thread.
     pub(super) fn start(
         mut connection: Connection,
@@ -51,14 +51,14 @@ impl Writer {
     }
 
     /// Hands over something to keep; after a failure nothing is kept.
-    pub(super) fn write(&self, write: Write) {
+    pub(super) fn write(&self, write: CacheWrite) {
         if let Some(queue) = &self.queue {
             let _ = queue.send(write);
         }
     }
 }
 
-impl Drop for Writer {
+impl Drop for CacheWriter {
     fn drop(&mut self) {
         self.queue = None;
         if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
@@ -68,7 +68,7 @@ impl Drop for Writer {
 }
 
 /// Writes until the last sender is gone.
-fn run(connection: &mut Connection, writes: &Receiver<Write>, limit_bytes: u64) -> rusqlite::Result<()> {
+fn run(connection: &mut Connection, writes: &Receiver<CacheWrite>, limit_bytes: u64) -> rusqlite::Result<()> {
     while let Ok(first) = writes.recv() {
         let due = Instant::now() + BATCH_TIME;
         let mut batch = vec![first];
@@ -82,14 +82,16 @@ fn run(connection: &mut Connection, writes: &Receiver<Write>, limit_bytes: u64) 
     Ok(())
 }
 
-fn commit(connection: &mut Connection, batch: &[Write]) -> rusqlite::Result<()> {
+fn commit(connection: &mut Connection, batch: &[CacheWrite]) -> rusqlite::Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     for write in batch {
         match write {
-            Write::Embedding { table, key, bytes } => store::put_embedding(&transaction, *table, key, bytes)?,
-            Write::Content { mark, content } => store::put_content(&transaction, mark, content)?,
-            Write::Model { space, name } => store::put_model(&transaction, space, name)?,
-            Write::Use { table, keys } => {
+            CacheWrite::Embedding { table, key, bytes } => {
+                store::put_embedding(&transaction, *table, key, bytes)?
+            }
+            CacheWrite::Content { mark, content } => store::put_content(&transaction, mark, content)?,
+            CacheWrite::Model { space, name } => store::put_model(&transaction, space, name)?,
+            CacheWrite::Use { table, keys } => {
                 keys.iter().try_for_each(|key| store::note_use(&transaction, *table, key))?;
             }
         }

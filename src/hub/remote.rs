@@ -4,9 +4,9 @@
 //! the content itself, or sends us to another host for it, to which the access token does not go.
 
 use super::cache::{HubCache, is_commit};
-use super::is_file_name;
+use super::files::is_file_name;
 use super::settings::Settings;
-use crate::net::{Address, Answer, Client, Coding, Fault, NetError, Request, StatusCode};
+use crate::net::{Address, Answer, Client, ContentCoding, Fault, NetError, Request, StatusCode};
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 use thiserror::Error;
@@ -166,7 +166,11 @@ impl Hub {
     pub fn ask(&self, address: &Address, from_byte: u64) -> Result<Answer, FetchError> {
         // Only the hub may see the token.
         let bearer = self.token.as_deref().filter(|_| address.is_same_origin(&self.endpoint));
-        Ok(self.client.ask(&Request { from_byte, bearer, ..Request::whole(address, Coding::Identity) })?)
+        Ok(self.client.ask(&Request {
+            from_byte,
+            bearer,
+            ..Request::whole(address, ContentCoding::Identity)
+        })?)
     }
 
     pub fn not_a_hub(&self, what: impl ToString) -> FetchError {

@@ -8,7 +8,7 @@ use super::folder::FolderWalk;
 use super::list::List;
 use super::part::Deal;
 use super::stream::{self, Opened};
-use super::web::{self, Spelling};
+use super::web::{self, InputSpelling};
 use super::{IMAGE_LIMIT_BYTES, ImageSource, Origin, Part, ReadError, formats, read_within};
 use anyhow::{Context, Result, bail};
 use same_file::Handle;
@@ -173,15 +173,15 @@ impl<I> Sources<I> {
             }
             stream::open_stream(Box::new(io::stdin()))
         } else {
-            match Spelling::of(name) {
-                Spelling::Path => return self.find_path(name, name),
-                Spelling::Image => return FoundInput::One(Origin::Address(web::text_of(name))),
-                Spelling::Shard => web::open_shard(name),
-                Spelling::FileAddress => match web::path_of(name) {
+            match InputSpelling::of(name) {
+                InputSpelling::Path => return self.find_path(name, name),
+                InputSpelling::Image => return FoundInput::One(Origin::Address(web::text_of(name))),
+                InputSpelling::Shard => web::open_shard(name),
+                InputSpelling::FileAddress => match web::path_of(name) {
                     Ok(path) => return self.find_path(name, path.as_os_str()),
                     Err(error) => Err(error),
                 },
-                Spelling::Unknown(scheme) => Err(web::unknown_scheme(&scheme)),
+                InputSpelling::Unknown(scheme) => Err(web::unknown_scheme(&scheme)),
             }
         };
         Self::found(name, name, opened)

@@ -26,7 +26,7 @@ static CLIENT: LazyLock<Arc<Client>> = LazyLock::new(|| Arc::new(Client::new(SIL
 
 /// How the user said where an input is.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Spelling {
+pub(super) enum InputSpelling {
     Path,
     /// An image at an address.
     Image,
@@ -38,7 +38,7 @@ pub(super) enum Spelling {
     Unknown(String),
 }
 
-impl Spelling {
+impl InputSpelling {
     pub(super) fn of(name: &OsStr) -> Self {
         let bytes = name.as_encoded_bytes();
         let Some(colon) = bytes.iter().position(|&byte| byte == b':') else { return Self::Path };
@@ -151,28 +151,28 @@ fn failure(error: NetError) -> ReadError {
 mod tests {
     use super::*;
 
-    fn spelling(name: &str) -> Spelling {
-        Spelling::of(OsStr::new(name))
+    fn spelling(name: &str) -> InputSpelling {
+        InputSpelling::of(OsStr::new(name))
     }
 
     #[test]
     fn an_address_is_told_from_a_path_by_its_scheme() {
         for name in ["http://a/b.jpg", "HTTPS://a", "https://a/x.tar.jpg", "data:,x", "https://a/?x.tar"] {
-            assert_eq!(spelling(name), Spelling::Image, "{name}");
+            assert_eq!(spelling(name), InputSpelling::Image, "{name}");
         }
         for name in ["https://a/x.tar", "http://a/X.TAR.GZ?sig=1", "http://a/x.tgz#a", "http://a/?x#.tar.zst"]
         {
-            assert_eq!(spelling(name), Spelling::Shard, "{name}");
+            assert_eq!(spelling(name), InputSpelling::Shard, "{name}");
         }
         for name in
             ["http", "https.jpg", "http:/a", "./http://a", "c:\\a.jpg", "c://a.jpg", "a b://c", "://a", ":"]
         {
-            assert_eq!(spelling(name), Spelling::Path, "{name}");
+            assert_eq!(spelling(name), InputSpelling::Path, "{name}");
         }
-        assert_eq!(spelling("file:///a.jpg"), Spelling::FileAddress);
+        assert_eq!(spelling("file:///a.jpg"), InputSpelling::FileAddress);
         for name in ["ftp://a/b.jpg", "S3://bucket/x.tar", "gs://a"] {
             let scheme = name.split(':').next().unwrap().to_ascii_lowercase();
-            assert_eq!(spelling(name), Spelling::Unknown(scheme), "{name}");
+            assert_eq!(spelling(name), InputSpelling::Unknown(scheme), "{name}");
         }
     }
 

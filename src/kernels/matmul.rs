@@ -128,7 +128,7 @@ fn multiply(set: FloatSet, x: &[f32], weights: &[Weight], mut y: Region, target:
         for weight in weights {
             for output in (0..weight.outputs()).step_by(columns) {
                 let outputs = columns.min(weight.outputs() - output);
-                tasks.push(Block {
+                tasks.push(BlockProduct {
                     x: &x[first * inputs..][..rows * inputs],
                     w: &weight.values[output * inputs..],
                     bias: weight.bias.map(|b| &b[output..][..outputs]),
@@ -144,7 +144,7 @@ fn multiply(set: FloatSet, x: &[f32], weights: &[Weight], mut y: Region, target:
 }
 
 /// The product of some rows of `x` with as many rows of `w` as `y` has columns.
-struct Block<'a> {
+struct BlockProduct<'a> {
     x: &'a [f32],
     /// Its own rows, and those behind, which the next task may want.
     w: &'a [f32],
@@ -159,7 +159,7 @@ thread_local! {
     static PANEL: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
-impl Kernel for Block<'_> {
+impl Kernel for BlockProduct<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -177,21 +177,21 @@ impl Kernel for Block<'_> {
 }
 
 /// What one panel holds: columns of the block, and summed elements.
-struct Part {
+struct PanelPart {
     column: usize,
     columns: usize,
     depth: usize,
     length: usize,
 }
 
-impl Block<'_> {
+impl BlockProduct<'_> {
     #[inline(always)]
     fn multiply<S: Simd, const V: usize>(mut self, simd: S, panel: &mut [f32]) {
         let mut sums = Tile::new();
         let columns = self.y.columns();
         for depth in (0..self.inputs).step_by(DEPTH) {
             for column in (0..columns).step_by(V * S::LANES) {
-                let part = Part {
+                let part = PanelPart {
                     columns: (columns - column).min(V * S::LANES),
                     column,
                     length: DEPTH.min(self.inputs - depth),
@@ -205,7 +205,7 @@ impl Block<'_> {
 
     /// Transposes rows of `w` into the panel; columns beyond the last repeat it.
     #[inline(always)]
-    fn fill<S: Simd, const V: usize>(&self, simd: S, part: &Part, panel: &mut [f32]) {
+    fn fill<S: Simd, const V: usize>(&self, simd: S, part: &PanelPart, panel: &mut [f32]) {
         for v in 0..V {
             let rows = std::array::from_fn(|n| {
                 let column = part.column + (v * S::LANES + n % S::LANES).min(part.columns - 1);
@@ -219,7 +219,7 @@ impl Block<'_> {
     fn multiply_part<S: Simd, const V: usize>(
         &mut self,
         simd: S,
-        part: &Part,
+        part: &PanelPart,
         panel: &[f32],
         sums: &mut Tile,
     ) {
@@ -244,7 +244,7 @@ impl Block<'_> {
     /// task that is likely next. Transposing reads too little of too many rows for the processor
     /// to see what comes.
     #[inline(always)]
-    fn ahead(&self, part: &Part, count: usize, tile: usize, tiles: usize) -> Ahead {
+    fn ahead(&self, part: &PanelPart, count: usize, tile: usize, tiles: usize) -> Ahead {
         let columns = self.y.columns();
         let (column, depth) = (part.column + part.columns, part.depth + part.length);
         let (column, depth) = match (column < columns, depth < self.inputs) {
@@ -259,7 +259,7 @@ impl Block<'_> {
 
     /// Adds the bias and what `y` has already, and writes the sums there.
     #[inline(always)]
-    fn keep<S: Simd>(&mut self, simd: S, first: usize, rows: usize, part: &Part, tile: &Tile) {
+    fn keep<S: Simd>(&mut self, simd: S, first: usize, rows: usize, part: &PanelPart, tile: &Tile) {
         let keep = part.depth > 0 || self.target == Target::Add;
         let last = part.depth + part.length == self.inputs;
         let bias = if part.depth == 0 { self.bias } else { None };

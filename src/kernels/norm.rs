@@ -1,7 +1,7 @@
 //! Layer normalisation.
 
 use super::instructions::FloatSet;
-use super::output::{Writer, write_chunks};
+use super::output::{SliceWriter, write_chunks};
 use super::simd::{Kernel, Simd, dispatch_on};
 use std::mem::MaybeUninit;
 
@@ -38,11 +38,11 @@ fn layer_norm_on<'y>(
     let elements = width * (TASK_ELEMENTS / width).max(1);
     write_chunks(y, elements, |i, y| {
         let x = &x[i * elements..][..y.len()];
-        dispatch_on(set, Rows { x, weight, bias, eps, y })
+        dispatch_on(set, NormRows { x, weight, bias, eps, y })
     })
 }
 
-struct Rows<'a, 'y> {
+struct NormRows<'a, 'y> {
     x: &'a [f32],
     weight: &'a [f32],
     bias: &'a [f32],
@@ -50,12 +50,12 @@ struct Rows<'a, 'y> {
     y: &'y mut [MaybeUninit<f32>],
 }
 
-impl<'y> Kernel for Rows<'_, 'y> {
+impl<'y> Kernel for NormRows<'_, 'y> {
     type Output = &'y mut [f32];
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> Self::Output {
-        let mut y = Writer::new(self.y);
+        let mut y = SliceWriter::new(self.y);
         for x in self.x.chunks_exact(self.weight.len()) {
             row(simd, x, self.weight, self.bias, self.eps, &mut y);
         }
@@ -64,7 +64,7 @@ impl<'y> Kernel for Rows<'_, 'y> {
 }
 
 #[inline(always)]
-fn row<S: Simd>(simd: S, x: &[f32], weight: &[f32], bias: &[f32], eps: f32, y: &mut Writer) {
+fn row<S: Simd>(simd: S, x: &[f32], weight: &[f32], bias: &[f32], eps: f32, y: &mut SliceWriter) {
     let width = x.len();
     let vectors = x.chunks_exact(S::LANES);
     let rest = vectors.remainder();

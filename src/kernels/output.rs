@@ -43,12 +43,12 @@ pub(super) fn write_chunks(
 }
 
 /// Memory that is written from its beginning to its end.
-pub(super) struct Writer<'a> {
+pub(super) struct SliceWriter<'a> {
     memory: &'a mut [MaybeUninit<f32>],
     written: usize,
 }
 
-impl<'a> Writer<'a> {
+impl<'a> SliceWriter<'a> {
     pub(super) fn new(memory: &'a mut [MaybeUninit<f32>]) -> Self {
         Self { memory, written: 0 }
     }
@@ -200,7 +200,7 @@ mod tests {
     #[should_panic(expected = "3 elements are written")]
     fn writer_that_did_not_come_to_the_end_panics() {
         collect(4, |y| {
-            let mut writer = Writer::new(y);
+            let mut writer = SliceWriter::new(y);
             (0..3).for_each(|i| writer.push(i as f32));
             writer.finish()
         });
@@ -211,7 +211,7 @@ mod tests {
         let y = collect(10, |y| {
             write_chunks(y, 4, |i, chunk| {
                 let len = chunk.len();
-                let mut writer = Writer::new(chunk);
+                let mut writer = SliceWriter::new(chunk);
                 (0..len).for_each(|n| writer.push((4 * i + n) as f32));
                 writer.finish()
             })

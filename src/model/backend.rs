@@ -1,23 +1,71 @@
-//! Who computes a step: the CPU's kernels or candle's operations.
+//! Who computes the steps of a tower: the CPU's kernels or candle's operations.
+//!
+//! It is decided here, once for a checkpoint; towers and layers are handed the decision.
 
 use super::precision::Precision;
-use candle_core::Device;
+use anyhow::{Result, bail};
+use candle_core::{DType, Device};
 
-/// Who computes the steps of a tower.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Who computes the steps of a tower, and in what.
+#[derive(Debug, Clone)]
 pub enum Backend {
     /// The [kernels](crate::kernels), on a CPU.
-    Kernels,
-    /// candle's operations, on a GPU; on a CPU only in precisions that the kernels do not have.
-    Operations,
+    Kernels(Products),
+    /// candle's operations on `device`, a GPU, on tensors of `dtype`.
+    Operations { device: Device, dtype: DType },
+}
+
+/// What the kernels compute a linear layer in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Products {
+    /// 32-bit floats, with the weights where they lie.
+    F32,
+    /// 8-bit integers, with quantised weights.
+    Int8,
 }
 
 impl Backend {
-    /// Decides for a tower on `device` in `precision`.
-    pub fn of(device: &Device, precision: Precision) -> Self {
-        match (device.is_cpu(), precision) {
-            (true, Precision::F32 | Precision::Int8) => Self::Kernels,
-            _ => Self::Operations,
+    /// Decides for a checkpoint on `device` in `precision`.
+    ///
+    /// *Errors* when `device` does not compute in that precision to any advantage.
+    pub fn of(device: &Device, precision: Precision) -> Result<Self> {
+        let operations = |dtype| Self::Operations { device: device.clone(), dtype };
+        Ok(match (precision, device.is_cpu()) {
+            (Precision::F32, true) => Self::Kernels(Products::F32),
+            (Precision::Int8, true) => Self::Kernels(Products::Int8),
+            (Precision::F16 | Precision::Bf16, true) => {
+                bail!("precision {precision} runs on a GPU only; a CPU computes in f32 or int8")
+            }
+            (Precision::F32, false) => operations(DType::F32),
+            (Precision::F16, false) => operations(DType::F16),
+            (Precision::Bf16, false) => operations(DType::BF16),
+            (Precision::Int8, false) => {
+                bail!("precision {precision} runs on a CPU only; use --device cpu")
+            }
+        })
+    }
+
+    /// The same in f32, for the few steps that stay exact in every precision.
+    pub fn in_f32(&self) -> Self {
+        match self {
+            Self::Kernels(_) => Self::Kernels(Products::F32),
+            Self::Operations { device, .. } => Self::Operations { device: device.clone(), dtype: DType::F32 },
+        }
+    }
+
+    /// Where the tensors are.
+    pub fn device(&self) -> &Device {
+        match self {
+            Self::Kernels(_) => &Device::Cpu,
+            Self::Operations { device, .. } => device,
+        }
+    }
+
+    /// What the tensors between two steps hold.
+    pub fn dtype(&self) -> DType {
+        match self {
+            Self::Kernels(_) => DType::F32,
+            Self::Operations { dtype, .. } => *dtype,
         }
     }
 }

@@ -44,7 +44,7 @@ impl DeviceChoice {
 
 /// What was asked of a device when its memory ran out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Work {
+pub enum DeviceTask {
     /// To hold the weights of a tower.
     Tower,
     /// To embed so many images.
@@ -54,17 +54,19 @@ pub enum Work {
 }
 
 /// Says what helps where `error` is a card's memory running out.
-pub fn explain_memory(error: Error, work: Work) -> Error {
+pub fn explain_memory(error: Error, work: DeviceTask) -> Error {
     // candle gives what the driver says as text only.
     let text = format!("{error:?}");
     if !["OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED"].iter().any(|full| text.contains(full)) {
         return error;
     }
     let (what, advice) = match work {
-        Work::Tower => ("the weights".to_owned(), LESS_MEMORY.to_owned()),
-        Work::Images(0 | 1) => ("the work of one image".to_owned(), LESS_MEMORY.to_owned()),
-        Work::Images(count) => (format!("a batch of {count} images"), format!("--batch-size {}", count / 2)),
-        Work::Prompts(count) => (format!("a batch of {count} prompts"), LESS_MEMORY.to_owned()),
+        DeviceTask::Tower => ("the weights".to_owned(), LESS_MEMORY.to_owned()),
+        DeviceTask::Images(0 | 1) => ("the work of one image".to_owned(), LESS_MEMORY.to_owned()),
+        DeviceTask::Images(count) => {
+            (format!("a batch of {count} images"), format!("--batch-size {}", count / 2))
+        }
+        DeviceTask::Prompts(count) => (format!("a batch of {count} prompts"), LESS_MEMORY.to_owned()),
     };
     error.context(format!("the card's memory does not hold {what}; try {advice}"))
 }
@@ -143,17 +145,20 @@ mod tests {
         let told = |error: &'static str, work| explain_memory(anyhow::anyhow!(error), work).to_string();
         let full = "DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")";
         assert_eq!(
-            told(full, Work::Images(64)),
+            told(full, DeviceTask::Images(64)),
             "the card's memory does not hold a batch of 64 images; try --batch-size 32"
         );
         let less = "try --precision f16 or --device cpu";
-        assert!(told(full, Work::Images(1)).ends_with(less));
-        assert!(told(full, Work::Tower).ends_with(less));
+        assert!(told(full, DeviceTask::Images(1)).ends_with(less));
+        assert!(told(full, DeviceTask::Tower).ends_with(less));
         assert_eq!(
-            told(full, Work::Prompts(300)),
+            told(full, DeviceTask::Prompts(300)),
             format!("the card's memory does not hold a batch of 300 prompts; {less}")
         );
-        assert!(told("CublasError(CUBLAS_STATUS_ALLOC_FAILED)", Work::Images(8)).ends_with("--batch-size 4"));
-        assert_eq!(told("other", Work::Images(64)), "other");
+        assert!(
+            told("CublasError(CUBLAS_STATUS_ALLOC_FAILED)", DeviceTask::Images(8))
+                .ends_with("--batch-size 4")
+        );
+        assert_eq!(told("other", DeviceTask::Images(64)), "other");
     }
 }

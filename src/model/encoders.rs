@@ -3,7 +3,7 @@
 //! Every batch ends with a look at the checkpoint's files: an embedding leaves this room only if they
 //! are still as they were opened.
 
-use super::device::{Work, explain_memory};
+use super::device::{DeviceTask, explain_memory};
 use super::tokenizer::Tokenizer;
 use super::tower::{TextTower, VisionTower};
 use crate::hub::OpenFile;
@@ -94,7 +94,7 @@ impl TextEncoder {
                 .tower
                 .forward(&ids)
                 .and_then(|rows| Embeddings::from_tensor(&rows))
-                .map_err(|error| explain_memory(error, Work::Prompts(count)))
+                .map_err(|error| explain_memory(error, DeviceTask::Prompts(count)))
                 .with_context(|| match count {
                     1 => format!("cannot encode the prompt {:?}", prompts[*first]),
                     _ => format!("cannot encode {count} prompts, the first of them {:?}", prompts[*first]),
@@ -131,7 +131,7 @@ impl ImageEncoder {
         let mut embeddings = Embeddings { dim: 0, values: Vec::new() };
         for images in images.chunks(at_a_time) {
             let encoded = self.tower.forward(images).and_then(|rows| Embeddings::from_tensor(&rows));
-            let encoded = encoded.map_err(|error| explain_memory(error, Work::Images(images.len())))?;
+            let encoded = encoded.map_err(|error| explain_memory(error, DeviceTask::Images(images.len())))?;
             embeddings.dim = encoded.dim;
             embeddings.values.extend(encoded.values);
         }

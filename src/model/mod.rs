@@ -27,9 +27,10 @@ use crate::hub::{FileDigest, FileRole, ModelDigest, ModelFiles, OpenFile, Prepro
 use crate::pixels::Transform;
 use crate::score::Scoring;
 use anyhow::{Context, Result};
+use backend::Backend;
 use candle_core::Device;
 use config::{ModelConfig, read_transform};
-use device::{Work, explain_memory};
+use device::{DeviceTask, explain_memory};
 use precision::Precision;
 use std::io;
 use std::sync::Arc;
@@ -47,7 +48,7 @@ pub struct Checkpoint {
     vision: VisionWeights,
     /// All of the files, in a fixed order.
     files: Arc<[Arc<OpenFile>]>,
-    device: Device,
+    backend: Backend,
     precision: Precision,
 }
 
@@ -58,7 +59,7 @@ impl Checkpoint {
     /// a tensor is missing or has another shape than the configuration says, or the device does not
     /// compute in that precision.
     pub fn open(files: &ModelFiles, device: &Device, precision: Precision) -> Result<Self> {
-        precision.check(device)?;
+        let backend = Backend::of(device, precision)?;
         let config_file = Arc::new(OpenFile::open(FileRole::Config, &files.config)?);
         let config = ModelConfig::read(&config_file)?;
         let preprocessor = files.preprocessor.as_ref().map(PreprocessorFile::open).transpose()?;
@@ -77,7 +78,7 @@ impl Checkpoint {
             transform,
             tokenizer,
             files: open.into(),
-            device: device.clone(),
+            backend,
             precision,
         })
     }
@@ -99,7 +100,7 @@ impl Checkpoint {
 
     /// The device that was opened, which `auto` does not name: `cpu`, `cuda:0`, `metal:0`.
     pub fn device_name(&self) -> String {
-        device::name_of(&self.device)
+        device::name_of(self.backend.device())
     }
 
     /// What the network computes in.
@@ -128,8 +129,8 @@ impl Checkpoint {
     pub fn text_encoder(&self) -> Result<TextEncoder> {
         let context = self.config.text.max_position_embeddings;
         let tokenizer = Tokenizer::read(&self.tokenizer, self.config.family, context)?;
-        let tower = TextTower::load(&self.text, &self.device, self.precision)
-            .map_err(|error| explain_memory(error, Work::Tower))
+        let tower = TextTower::load(&self.text, &self.backend)
+            .map_err(|error| explain_memory(error, DeviceTask::Tower))
             .context("cannot load the text tower")?;
         Ok(TextEncoder::new(tokenizer, tower, self.files.clone()))
     }
@@ -138,8 +139,8 @@ impl Checkpoint {
     ///
     /// *Errors* when the device does not hold it.
     pub fn image_encoder(&self) -> Result<ImageEncoder> {
-        let tower = VisionTower::load(&self.vision, &self.device, self.precision)
-            .map_err(|error| explain_memory(error, Work::Tower))
+        let tower = VisionTower::load(&self.vision, &self.backend)
+            .map_err(|error| explain_memory(error, DeviceTask::Tower))
             .context("cannot load the vision tower")?;
         Ok(ImageEncoder::new(tower, self.files.clone()))
     }

@@ -1,8 +1,6 @@
 //! What the network's products are computed in.
 
-use super::backend::Backend;
-use anyhow::{Context, Result, bail};
-use candle_core::{DType, Device};
+use anyhow::{Context, Result};
 use std::fmt;
 use std::str::FromStr;
 
@@ -31,33 +29,6 @@ impl Precision {
             Self::F16 => "f16",
             Self::Bf16 => "bf16",
             Self::Int8 => "int8",
-        }
-    }
-
-    /// Whether a device computes in it.
-    ///
-    /// *Errors* when `device` does not compute in it to any advantage.
-    pub fn check(self, device: &Device) -> Result<()> {
-        match (self, device.is_cpu()) {
-            (Self::F16 | Self::Bf16, true) => {
-                bail!("precision {self} runs on a GPU only; a CPU computes in f32 or int8")
-            }
-            (Self::Int8, false) => bail!("precision {self} runs on a CPU only; use --device cpu"),
-            _ => Ok(()),
-        }
-    }
-
-    /// Whether a tower on `device` runs in the CPU's kernels.
-    pub fn in_kernels(self, device: &Device) -> bool {
-        Backend::of(device, self) == Backend::Kernels
-    }
-
-    /// What tensors hold in candle's operations.
-    pub fn dtype(self) -> DType {
-        match self {
-            Self::F32 | Self::Int8 => DType::F32,
-            Self::F16 => DType::F16,
-            Self::Bf16 => DType::BF16,
         }
     }
 }

@@ -5,7 +5,6 @@
 //! are widened when asked for, and those of a `.bin` file unpickled then.
 
 use super::layout::Layout;
-use super::precision::Precision;
 use crate::hub::{FileRole, OpenFile, WeightFiles};
 use anyhow::{Context, Result, bail};
 use candle_core::pickle::PthTensors;
@@ -141,10 +140,10 @@ impl View {
         Ok(Rows { storage, width })
     }
 
-    /// A copy on `device`, in `precision`.
-    pub fn tensor(&self, device: &Device, precision: Precision) -> Result<Tensor> {
+    /// A copy on `device`, of `dtype`.
+    pub fn tensor(&self, device: &Device, dtype: DType) -> Result<Tensor> {
         let values = Tensor::from_slice(&self.values()?, self.shape.as_slice(), device)?;
-        Ok(values.to_dtype(precision.dtype())?)
+        Ok(values.to_dtype(dtype)?)
     }
 }
 

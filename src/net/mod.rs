@@ -49,12 +49,12 @@ pub struct Request<'a> {
     /// A token for the server.
     pub bearer: Option<&'a str>,
     /// How the content may be encoded on its way.
-    pub coding: Coding,
+    pub coding: ContentCoding,
 }
 
 /// How content may be encoded on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Coding {
+pub enum ContentCoding {
     /// Not at all: its bytes are counted.
     Identity,
     /// As it is or, if the server must, packed by gzip.
@@ -63,7 +63,7 @@ pub enum Coding {
 
 impl<'a> Request<'a> {
     /// All of what an address has.
-    pub fn whole(address: &'a Address, coding: Coding) -> Self {
+    pub fn whole(address: &'a Address, coding: ContentCoding) -> Self {
         Self { address, from_byte: 0, if_still: None, bearer: None, coding }
     }
 }
@@ -112,7 +112,7 @@ impl Client {
     pub fn fetch(&self, address: &Address, limit_bytes: u64, time: Duration) -> Result<Vec<u8>, NetError> {
         let deadline = Instant::now() + time;
         self.retried(Tries::new(Some(deadline)), || {
-            let content = self.follow(&Request::whole(address, Coding::IdentityOrGzip))?.content;
+            let content = self.follow(&Request::whole(address, ContentCoding::IdentityOrGzip))?.content;
             Ok(content.read_within(limit_bytes, deadline, time)?)
         })
     }
@@ -171,9 +171,9 @@ impl Client {
         let mut call = agent.get(address.request_target()).header(
             header::ACCEPT_ENCODING,
             match coding {
-                Coding::Identity => "identity",
+                ContentCoding::Identity => "identity",
                 // Images are packed already; what a server keeps packed it need not unpack.
-                Coding::IdentityOrGzip => "identity, gzip;q=0.5",
+                ContentCoding::IdentityOrGzip => "identity, gzip;q=0.5",
             },
         );
         if from_byte > 0 {

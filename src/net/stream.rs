@@ -5,7 +5,7 @@
 //! the middle; otherwise what comes could be another content, and the stream ends with an error.
 
 use super::retry::Tries;
-use super::{Address, Answer, Client, Coding, Content, Fault, NetError, Request, StatusCode};
+use super::{Address, Answer, Client, Content, ContentCoding, Fault, NetError, Request, StatusCode};
 use std::io::{self, Read};
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ impl Client {
     ///
     /// *Errors* also when the server refuses.
     pub fn stream(self: Arc<Self>, address: Address) -> Result<Stream, NetError> {
-        let request = Request::whole(&address, Coding::IdentityOrGzip);
+        let request = Request::whole(&address, ContentCoding::IdentityOrGzip);
         let answer = self.retried(self.tries(), || self.follow(&request))?;
         let validator = validator(&answer);
         let (content, tries) = (answer.content, self.tries());
@@ -40,7 +40,7 @@ impl Stream {
         let request = Request {
             from_byte: self.read_bytes,
             if_still: Some(validator),
-            ..Request::whole(&self.address, Coding::Identity)
+            ..Request::whole(&self.address, ContentCoding::Identity)
         };
         let answer = self.client.follow(&request).map_err(|trouble| trouble.fault)?;
         let goes_on =

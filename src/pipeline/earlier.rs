@@ -12,13 +12,13 @@ type Outcome = Result<Vec<f32>, Failure>;
 
 /// The newest images' outcomes by name.
 #[derive(Default)]
-pub(super) struct Earlier {
+pub(super) struct EarlierImages {
     outcomes: HashMap<ImageName, Outcome>,
     order: VecDeque<ImageName>,
     bytes: usize,
 }
 
-impl Earlier {
+impl EarlierImages {
     /// Keeps what `image` gave, and lets the oldest go where that is too much.
     pub(super) fn keep(&mut self, image: ImageName, outcome: Outcome) {
         self.bytes += bytes(&image, &outcome);
@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn the_newest_are_known_and_the_oldest_let_go() {
-        let mut earlier = Earlier::default();
+        let mut earlier = EarlierImages::default();
         let name = |i: usize| ImageName::new(format!("{i}.jpg"));
         let count = MOST_BYTES / 4096;
         for i in 0..count {
@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn of_one_name_the_newest_counts_and_a_failure_is_shared() {
-        let mut earlier = Earlier::default();
+        let mut earlier = EarlierImages::default();
         let image = ImageName::new("a.jpg");
         let failure = Failure { kind: "decode", message: "cut off".into() };
         earlier.keep(image.clone(), Ok(vec![1.0]));

@@ -1,7 +1,7 @@
 //! A batch of prepared images → their records, through the vision tower where they are not known.
 
-use super::earlier::Earlier;
-use super::prepare::{Content, Prepared};
+use super::earlier::EarlierImages;
+use super::prepare::{Prepared, PreparedContent};
 use crate::cache::{ImageKey, ModelEmbeddings};
 use crate::input::ImageName;
 use crate::model::{Checkpoint, Embeddings, ImageEncoder};
@@ -19,7 +19,7 @@ pub(super) struct Network<'a> {
     encoder: Option<ImageEncoder>,
     classifier: Classifier,
     judgement: Judgement,
-    earlier: Earlier,
+    earlier: EarlierImages,
     /// Dropping it waits until all is kept.
     known: Arc<ModelEmbeddings>,
     pool: Arc<ThreadPool>,
@@ -41,7 +41,15 @@ impl<'a> Network<'a> {
         known: Arc<ModelEmbeddings>,
         pool: Arc<ThreadPool>,
     ) -> Self {
-        Self { checkpoint, encoder: None, classifier, judgement, earlier: Earlier::default(), known, pool }
+        Self {
+            checkpoint,
+            encoder: None,
+            classifier,
+            judgement,
+            earlier: EarlierImages::default(),
+            known,
+            pool,
+        }
     }
 
     /// Embeds the images of a batch that are not known, and judges all, in order.
@@ -52,12 +60,12 @@ impl<'a> Network<'a> {
         let mut waiting = Vec::with_capacity(batch.len());
         for Prepared { image, content, picture, may_be_linked } in batch {
             let embedding = content.map(|content| match content {
-                Content::Embedding(embedding) => Embedding::Known(embedding),
-                Content::Pixels(prepared, key) => {
+                PreparedContent::Embedding(embedding) => Embedding::Known(embedding),
+                PreparedContent::Pixels(prepared, key) => {
                     pixels.push(prepared);
                     Embedding::Row(pixels.len() - 1, key)
                 }
-                Content::SameAs(earlier) => Embedding::SameAs(earlier),
+                PreparedContent::SameAs(earlier) => Embedding::SameAs(earlier),
             });
             waiting.push((image, embedding, picture, may_be_linked));
         }

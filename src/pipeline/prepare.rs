@@ -11,7 +11,7 @@ use std::sync::Weak;
 /// An image on its way to the network.
 pub(super) struct Prepared {
     pub image: ImageName,
-    pub content: Result<Content, Failure>,
+    pub content: Result<PreparedContent, Failure>,
     /// The decoded picture, where it is to be shown.
     pub picture: Option<Picture>,
     /// Whether a later member of the same archive may be a link to it.
@@ -19,7 +19,7 @@ pub(super) struct Prepared {
 }
 
 /// What an image gave so far.
-pub(super) enum Content {
+pub(super) enum PreparedContent {
     /// What the network takes, and where to keep what it makes of it.
     Pixels(Pixels, ImageKey),
     /// An embedding that an earlier run kept.
@@ -50,9 +50,9 @@ impl Stages {
         let content = match &source.origin {
             // A picture that is shown must be decoded.
             Origin::File(path) if !self.keep_pictures => {
-                Content::Embedding(self.known(&ImageKey::of_file(path))?)
+                PreparedContent::Embedding(self.known(&ImageKey::of_file(path))?)
             }
-            Origin::SameAs(earlier) => Content::SameAs(earlier.clone()),
+            Origin::SameAs(earlier) => PreparedContent::SameAs(earlier.clone()),
             _ => return None,
         };
         Some(Prepared {
@@ -85,18 +85,18 @@ impl Stages {
         &self,
         bytes: Result<Vec<u8>, ReadError>,
         key: ImageKey,
-    ) -> Result<(Content, Option<Picture>), Failure> {
+    ) -> Result<(PreparedContent, Option<Picture>), Failure> {
         let bytes = bytes.map_err(|error| Failure { kind: error.kind, message: error.to_string() })?;
         let key = key.with_bytes(&bytes);
         let known = self.known(&key);
         if let (Some(embedding), false) = (&known, self.keep_pictures) {
-            return Ok((Content::Embedding(embedding.clone()), None));
+            return Ok((PreparedContent::Embedding(embedding.clone()), None));
         }
         let failure = |error: PixelsError| Failure { kind: error.kind(), message: error.to_string() };
         let picture = Picture::decode(&bytes).map_err(failure)?;
         let content = match known {
-            Some(embedding) => Content::Embedding(embedding),
-            None => Content::Pixels(self.transform.apply(&picture).map_err(failure)?, key),
+            Some(embedding) => PreparedContent::Embedding(embedding),
+            None => PreparedContent::Pixels(self.transform.apply(&picture).map_err(failure)?, key),
         };
         Ok((content, self.keep_pictures.then_some(picture)))
     }

@@ -50,7 +50,7 @@ impl Batches {
         stop: Stop,
     ) -> Result<Self> {
         let (queue, coming) = sync_channel(2 * size);
-        let reader = Reader { stages: Arc::new(stages), pool, queue };
+        let reader = SourceReader { stages: Arc::new(stages), pool, queue };
         let read = move || {
             // Nobody listens any more when the run has ended early.
             let _ = reader.read(sources);
@@ -134,13 +134,13 @@ fn wait_for<T>(receiver: &Receiver<T>, stop: &Stop) -> Result<Option<T>> {
 /// Nobody takes what is sent any more.
 struct Abandoned;
 
-struct Reader {
+struct SourceReader {
     stages: Arc<Stages>,
     pool: Arc<ThreadPool>,
     queue: SyncSender<Coming>,
 }
 
-impl Reader {
+impl SourceReader {
     fn read(&self, sources: impl Iterator<Item = ImageSource>) -> Result<(), Abandoned> {
         let mut fetchers = Fetchers::new();
         // More decode tasks than threads would only stand in the network's way.

@@ -46,10 +46,11 @@ pub fn resample(picture: &RgbImage, rows: &Axis, columns: &Axis, filter: Filter)
     if rows.from as u64 == rows.to && columns.from as u64 == columns.to && whole(rows) && whole(columns) {
         return picture.as_raw().clone();
     }
-    match Kernel::of(filter) {
+    match ConvolutionKernel::of(filter) {
         None => nearest(picture, rows, columns),
         Some(kernel) => {
-            let (row_weights, column_weights) = (Weights::new(rows, &kernel), Weights::new(columns, &kernel));
+            let (row_weights, column_weights) =
+                (ResampleWeights::new(rows, &kernel), ResampleWeights::new(columns, &kernel));
             let column_weights = column_weights.interleaved(columns.from);
             if columns_first(rows, columns) {
                 columns_then_rows(picture, &row_weights, &column_weights)
@@ -86,12 +87,12 @@ fn nearest(picture: &RgbImage, rows: &Axis, columns: &Axis) -> Vec<u8> {
 }
 
 /// A convolution kernel: how far it reaches, and its value at a distance, as Pillow defines them.
-struct Kernel {
+struct ConvolutionKernel {
     support: f64,
     at: fn(f64) -> f64,
 }
 
-impl Kernel {
+impl ConvolutionKernel {
     fn of(filter: Filter) -> Option<Self> {
         let (support, at): (f64, fn(f64) -> f64) = match filter {
             Filter::Nearest => return None,
@@ -124,7 +125,7 @@ fn sinc(x: f64) -> f64 {
 }
 
 /// What each kept position of an axis is made of.
-struct Weights {
+struct ResampleWeights {
     /// The source positions.
     spans: Vec<Range<usize>>,
     /// Their weights, `stride` for each kept position.
@@ -132,9 +133,9 @@ struct Weights {
     stride: usize,
 }
 
-impl Weights {
+impl ResampleWeights {
     /// `precompute_coeffs` and `normalize_coeffs_8bpc` of Pillow.
-    fn new(axis: &Axis, kernel: &Kernel) -> Self {
+    fn new(axis: &Axis, kernel: &ConvolutionKernel) -> Self {
         let scale = axis.scale();
         let stretch = scale.max(1.0);
         let support = kernel.support * stretch;
@@ -204,7 +205,7 @@ fn columns_first(rows: &Axis, columns: &Axis) -> bool {
 }
 
 /// Rows, then columns.
-fn rows_then_columns(picture: &RgbImage, rows: &Weights, columns: &Weights) -> Vec<u8> {
+fn rows_then_columns(picture: &RgbImage, rows: &ResampleWeights, columns: &ResampleWeights) -> Vec<u8> {
     let sources = rows.sources();
     let work = sources.len() * columns.weights.len();
     let parts = (work / THREAD_WORK).clamp(1, rayon::current_num_threads());
@@ -225,7 +226,7 @@ fn rows_then_columns(picture: &RgbImage, rows: &Weights, columns: &Weights) -> V
 }
 
 /// Columns, then rows: the long way is along the columns, and each output row is made for itself.
-fn columns_then_rows(picture: &RgbImage, rows: &Weights, columns: &Weights) -> Vec<u8> {
+fn columns_then_rows(picture: &RgbImage, rows: &ResampleWeights, columns: &ResampleWeights) -> Vec<u8> {
     let width = columns.spans.len() * 3;
     let mut window = vec![0; rows.spans.len() * width];
     let row_work = rows.stride * picture.width() as usize * 3;
@@ -241,8 +242,8 @@ fn columns_then_rows(picture: &RgbImage, rows: &Weights, columns: &Weights) -> V
 struct SumsOfRows<'a> {
     picture: &'a RgbImage,
     sources: Range<usize>,
-    rows: &'a Weights,
-    columns: &'a Weights,
+    rows: &'a ResampleWeights,
+    columns: &'a ResampleWeights,
 }
 
 impl kernels::Kernel for SumsOfRows<'_> {
@@ -283,7 +284,7 @@ struct SumOfRows<'a> {
     picture: &'a RgbImage,
     /// The rows and their weights.
     span: (Range<usize>, &'a [i32]),
-    columns: &'a Weights,
+    columns: &'a ResampleWeights,
     to: &'a mut [u8],
 }
 
@@ -307,7 +308,7 @@ impl kernels::Kernel for SumOfRows<'_> {
 
 /// Resizes one row, which is at least a stride long.
 #[inline(always)]
-fn resize_row(row: &[u8], columns: &Weights, to: &mut [u8]) {
+fn resize_row(row: &[u8], columns: &ResampleWeights, to: &mut [u8]) {
     for ((rgb, span), weights) in
         to.chunks_exact_mut(3).zip(&columns.spans).zip(columns.weights.chunks_exact(columns.stride))
     {

@@ -12,17 +12,17 @@ pub(super) struct Json;
 
 impl Spelling for Json {
     fn write(&mut self, record: &Record, labels: &[String], out: &mut dyn Write) -> Result<()> {
-        serde_json::to_writer(&mut *out, &Line { record, labels })?;
+        serde_json::to_writer(&mut *out, &JsonLine { record, labels })?;
         Ok(out.write_all(b"\n")?)
     }
 }
 
-struct Line<'a> {
+struct JsonLine<'a> {
     record: &'a Record,
     labels: &'a [String],
 }
 
-impl Serialize for Line<'_> {
+impl Serialize for JsonLine<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut line = serializer.serialize_map(None)?;
         serialize_name(&self.record.image, &mut line)?;
@@ -35,7 +35,7 @@ impl Serialize for Line<'_> {
                 });
                 line.serialize_entry("scores", &scores.collect::<Vec<_>>())?;
             }
-            Err(Failure { kind, message }) => line.serialize_entry("error", &Error { kind, message })?,
+            Err(Failure { kind, message }) => line.serialize_entry("error", &ErrorField { kind, message })?,
         }
         line.end()
     }
@@ -65,7 +65,7 @@ struct LabelScore<'a> {
 }
 
 #[derive(Serialize)]
-struct Error<'a> {
+struct ErrorField<'a> {
     kind: &'a str,
     message: &'a str,
 }

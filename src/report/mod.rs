@@ -19,7 +19,7 @@ use crate::pixels::Picture;
 use crate::score::Verdict;
 use anyhow::Result;
 use json::Json;
-use output::Output;
+use output::Destination;
 use std::io::Write;
 use std::path::Path;
 use table::{Columns, Csv, Markdown};
@@ -97,7 +97,7 @@ pub fn open<'a>(
     top: Option<usize>,
     messages: &'a Messages,
 ) -> Result<Box<dyn Sink + 'a>> {
-    let output = file.map_or_else(Output::stdout, Output::file)?;
+    let output = file.map_or_else(Destination::stdout, Destination::file)?;
     let columns = Columns::new(top, labels.len());
     let spelling: Box<dyn Spelling> = match format {
         Format::Text => Box::new(Text::new(output.terminal(), messages)),
@@ -113,7 +113,7 @@ pub fn open<'a>(
 /// *Errors* when the file cannot be written, another run writes to it, or it holds anything but
 /// records that were made by the same recipe.
 pub fn resume(file: &Path, recipe: &Recipe, failures: EarlierFailures) -> Result<(Box<dyn Sink>, Done)> {
-    let (output, done) = Output::resume(file, recipe, failures)?;
+    let (output, done) = Destination::resume(file, recipe, failures)?;
     let labels = recipe.labels.iter().map(|label| label.label.clone()).collect();
     Ok((Box::new(Report { labels, output, spelling: Box::new(Json) }), done))
 }
@@ -121,7 +121,7 @@ pub fn resume(file: &Path, recipe: &Recipe, failures: EarlierFailures) -> Result
 /// Records in one format, on their way to one output.
 struct Report<'a> {
     labels: Vec<String>,
-    output: Output,
+    output: Destination,
     spelling: Box<dyn Spelling + 'a>,
 }
 

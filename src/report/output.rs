@@ -18,7 +18,7 @@ use tempfile::{Builder, NamedTempFile};
 pub struct ClosedPipe;
 
 /// Where records are written.
-pub(super) enum Output {
+pub(super) enum Destination {
     Stdout(BufWriter<Stdout>),
     /// Written beside, renamed when complete: an earlier file stays whole until then.
     Beside {
@@ -39,7 +39,7 @@ pub(super) enum Output {
     },
 }
 
-impl Output {
+impl Destination {
     /// Prepares to write to standard output.
     pub(super) fn stdout() -> Result<Self> {
         Ok(Self::Stdout(BufWriter::new(stdout()?)))

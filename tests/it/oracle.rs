@@ -8,13 +8,15 @@ use candle_transformers::models::clip::text_model::{Activation, ClipTextConfig};
 use candle_transformers::models::clip::vision_model::ClipVisionConfig;
 use candle_transformers::models::clip::{ClipConfig as OracleConfig, ClipModel, div_l2_norm};
 use clipclass::hub::{FileRole, OpenFile, WeightFiles};
+use clipclass::model::backend::{Backend, Products};
 use clipclass::model::config::{ModelConfig, TowerConfig};
 use clipclass::model::layout::Layout;
-use clipclass::model::precision::Precision;
 use clipclass::model::tower::{TextTower, TextWeights, VisionTower, VisionWeights};
 use clipclass::model::weights::Weights;
 use clipclass::pixels::Pixels;
 use std::path::Path;
+
+const KERNELS: Backend = Backend::Kernels(Products::F32);
 
 fn oracle_config(config: &ModelConfig) -> OracleConfig {
     let (text, vision) = (&config.text, &config.vision);
@@ -86,7 +88,7 @@ fn both_towers_agree_with_candle_transformers() -> Result<()> {
     let images = [0, 1000].map(|shift| image(size, shift));
     let batch = Tensor::from_vec(images.concat(), (2, 3, size, size), &device)?;
     let expected = div_l2_norm(&oracle.get_image_features(&batch)?)?;
-    let tower = VisionTower::load(&vision, &device, Precision::F32)?;
+    let tower = VisionTower::load(&vision, &KERNELS)?;
     let images = images.map(|values| Pixels { height: size, width: size, values });
     // Both round to f32 along the way, in another order.
     assert!(largest_difference(&tower.forward(&images)?, &expected)? < 1e-5);
@@ -95,33 +97,32 @@ fn both_towers_agree_with_candle_transformers() -> Result<()> {
     let (start, end) = ends(&config);
     let prompt = [start, 70, 300, 9, 511, end];
     let expected = div_l2_norm(&oracle.get_text_features(&Tensor::new(&prompt, &device)?.unsqueeze(0)?)?)?;
-    let tower = TextTower::load(&text, &device, Precision::F32)?;
+    let tower = TextTower::load(&text, &KERNELS)?;
     assert!(largest_difference(&tower.forward(&[&prompt])?, &expected)? < 1e-5);
     Ok(())
 }
 
-/// On a GPU the towers run in candle's operations, as they do here in the precisions that a CPU has no
-/// kernels for.
+/// On a GPU the towers run in candle's operations, which a CPU has as well.
 #[test]
 fn towers_in_candles_operations_agree_with_the_kernels() -> Result<()> {
-    let device = Device::Cpu;
     let config = config()?;
     let (vision, text) = towers(&config)?;
     let size = config.vision.image_size;
     let image = [Pixels { height: size, width: size, values: image(size, 0) }];
     let (start, end) = ends(&config);
     let prompts: [&[u32]; 2] = [&[start, 70, 300, 9, 511, end], &[start, 12, end]];
-    let embed = |precision| -> Result<[Tensor; 2]> {
+    let embed = |backend: &Backend| -> Result<[Tensor; 2]> {
         Ok([
-            VisionTower::load(&vision, &device, precision)?.forward(&image)?,
-            TextTower::load(&text, &device, precision)?.forward(&prompts)?,
+            VisionTower::load(&vision, backend)?.forward(&image)?,
+            TextTower::load(&text, backend)?.forward(&prompts)?,
         ])
     };
-    let exact = embed(Precision::F32)?;
-    for (precision, tolerance) in [(Precision::F16, 1e-3), (Precision::Bf16, 1e-2)] {
-        for (close, exact) in embed(precision)?.iter().zip(&exact) {
+    let exact = embed(&KERNELS)?;
+    for (dtype, tolerance) in [(DType::F32, 1e-5), (DType::F16, 1e-3), (DType::BF16, 1e-2)] {
+        let operations = Backend::Operations { device: Device::Cpu, dtype };
+        for (close, exact) in embed(&operations)?.iter().zip(&exact) {
             let difference = largest_difference(close, exact)?;
-            assert!(difference > 0.0 && difference < tolerance, "{precision}: off by {difference}");
+            assert!(difference > 0.0 && difference < tolerance, "{dtype:?}: off by {difference}");
         }
     }
     Ok(())

@@ -4,12 +4,12 @@
 
 use crate::world::{MODEL, clipclass};
 use anyhow::Result;
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use clipclass::hub::{FileRole, OpenFile, TokenizerFiles, WeightFiles};
+use clipclass::model::backend::{Backend, Products};
 use clipclass::model::config::ModelConfig;
 use clipclass::model::family::Family;
 use clipclass::model::layout::Layout;
-use clipclass::model::precision::Precision;
 use clipclass::model::tokenizer::Tokenizer;
 use clipclass::model::tower::{TextTower, TextWeights, VisionTower, VisionWeights};
 use clipclass::model::weights::Weights;
@@ -217,14 +217,14 @@ fn assert_same_network(name: &str) {
 
     let weights = Weights::open(&WeightFiles::Safetensors(vec![file]), Layout::HuggingFace).unwrap();
     let vision = VisionWeights::find(&weights, &config).unwrap();
-    let vision = VisionTower::load(&vision, &Device::Cpu, Precision::F32).unwrap();
+    let vision = VisionTower::load(&vision, &Backend::Kernels(Products::F32)).unwrap();
     let golden_file = "fixtures/golden/formula.safetensors";
     let images = rows_of(&vision.forward(&formula_images(&config)).unwrap());
     // 1e-5: torch's own f32 is 3e-7 off the exact values.
     assert_same_embeddings(&images, &rows(golden_file, &format!("{name}.image_embeddings")), 1e-5);
 
     let text = TextWeights::find(&weights, &config).unwrap();
-    let text = TextTower::load(&text, &Device::Cpu, Precision::F32).unwrap();
+    let text = TextTower::load(&text, &Backend::Kernels(Products::F32)).unwrap();
     let ids: Vec<Vec<u32>> = serde_json::from_value(network["token_ids"].clone()).unwrap();
     let golden = rows(golden_file, &format!("{name}.text_embeddings"));
     let together = rows_of(&text.forward(&ids.iter().map(Vec::as_slice).collect::<Vec<_>>()).unwrap());
@@ -268,7 +268,7 @@ fn the_fixture_model_has_the_embedding_of_torch_for_the_same_pixels() -> Result<
     let tower = VisionWeights::find(&weights, &config)?;
     let size = config.vision.image_size;
     let values = rows(TINY, "pixels").concat();
-    let tree = VisionTower::load(&tower, &Device::Cpu, Precision::F32)?.forward(&[Pixels {
+    let tree = VisionTower::load(&tower, &Backend::Kernels(Products::F32))?.forward(&[Pixels {
         height: size,
         width: size,
         values,

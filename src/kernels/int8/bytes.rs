@@ -4,18 +4,18 @@ use std::ops::{Deref, DerefMut};
 
 #[derive(Clone, Copy)]
 #[repr(align(64))]
-struct Line(#[expect(dead_code, reason = "read as bytes, through pointers")] [i8; 64]);
+struct CacheLine(#[expect(dead_code, reason = "read as bytes, through pointers")] [i8; 64]);
 
 /// Aligned bytes.
 pub(super) struct Bytes {
-    lines: Vec<Line>,
+    lines: Vec<CacheLine>,
     len: usize,
 }
 
 impl Bytes {
     /// `len` zeros.
     pub(super) fn zeros(len: usize) -> Self {
-        Self { lines: vec![Line([0; 64]); len.div_ceil(64)], len }
+        Self { lines: vec![CacheLine([0; 64]); len.div_ceil(64)], len }
     }
 }
 

@@ -14,7 +14,7 @@ use super::matmul::{Target, Weight};
 use super::output::Region;
 use super::simd::{Kernel, Simd, dispatch, dispatch_on};
 use bytes::Bytes;
-use product::{Block, Panel};
+use product::{Panel, PanelProduct};
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
 
@@ -204,7 +204,7 @@ fn multiply(set: Int8Set, x: &[f32], w: &Int8Matrix, mut y: Region, target: Targ
         let mut row = y.take_rows(scales.len());
         for panel in 0..w.outputs.div_ceil(PANEL) {
             let y = row.take_columns(PANEL.min(row.columns()));
-            tasks.push(Block { x, scales, panel: w.panel(panel), y, target });
+            tasks.push(PanelProduct { x, scales, panel: w.panel(panel), y, target });
         }
     }
     // One by one: what a thread has in store when the system takes it away, the others can do.

@@ -1,7 +1,7 @@
 //! A task of a product of 8-bit integers: some rows with one panel.
 
 use super::PANEL;
-use super::tile::{Factors, MAX_TILE_ROWS, Sums, product};
+use super::tile::{Int8Factors, MAX_TILE_ROWS, Sums, product};
 use crate::kernels::instructions::Int8Set;
 use crate::kernels::matmul::Target;
 use crate::kernels::output::Region;
@@ -29,7 +29,7 @@ pub(super) struct Panel<'a> {
 }
 
 /// The product of some rows with one panel.
-pub(super) struct Block<'a> {
+pub(super) struct PanelProduct<'a> {
     /// Quantised, as deep as the panel, and padded to whole steps of rows.
     pub(super) x: &'a [i8],
     /// Of each row that is there.
@@ -59,7 +59,7 @@ impl Int8Set {
     }
 }
 
-impl Block<'_> {
+impl PanelProduct<'_> {
     /// Writes the products to `y`.
     pub(super) fn run(self, set: Int8Set) {
         match set {
@@ -102,7 +102,7 @@ impl Block<'_> {
 }
 
 /// A block, one register tile after another.
-struct InTiles<'a>(Block<'a>);
+struct InTiles<'a>(PanelProduct<'a>);
 
 impl<I: Int8Simd> Work<I> for InTiles<'_> {
     type Output = ();
@@ -119,7 +119,7 @@ impl<I: Int8Simd> Work<I> for InTiles<'_> {
         for tile in 0..tiles {
             let first = rows * tile / tiles;
             let count = rows * (tile + 1) / tiles - first;
-            let factors = Factors {
+            let factors = Int8Factors {
                 x: &block.x[first * depth..],
                 panel: block.panel.values,
                 offsets: block.panel.offsets,
@@ -132,7 +132,7 @@ impl<I: Int8Simd> Work<I> for InTiles<'_> {
 
 /// A block in the tiles of AMX.
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-struct InMatrixUnit<'a>(Block<'a>, Amx);
+struct InMatrixUnit<'a>(PanelProduct<'a>, Amx);
 
 /// Rows whose sums stay in the first-level cache until they are scaled.
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]

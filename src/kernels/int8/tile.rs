@@ -12,7 +12,7 @@ pub(super) struct Sums(pub(super) [[i32; PANEL]; MAX_TILE_ROWS]);
 
 /// What [`product`] multiplies: rows of `x`, a panel's depth apart, and a panel.
 #[derive(Clone, Copy)]
-pub(super) struct Factors<'a> {
+pub(super) struct Int8Factors<'a> {
     pub(super) x: &'a [i8],
     pub(super) panel: &'a [i8],
     /// Where the sums start if `x` is unsigned.
@@ -25,7 +25,7 @@ pub(super) struct Factors<'a> {
 ///
 /// If there are more rows than that, or fewer factors.
 #[inline(always)]
-pub(super) fn product<I: Int8Simd>(simd: I, rows: usize, factors: &Factors, to: &mut [[i32; PANEL]]) {
+pub(super) fn product<I: Int8Simd>(simd: I, rows: usize, factors: &Int8Factors, to: &mut [[i32; PANEL]]) {
     match I::TILE_VECTORS {
         1 => product_of_vectors::<I, 1>(simd, rows, factors, to),
         2 => product_of_vectors::<I, 2>(simd, rows, factors, to),
@@ -38,7 +38,7 @@ pub(super) fn product<I: Int8Simd>(simd: I, rows: usize, factors: &Factors, to: 
 fn product_of_vectors<I: Int8Simd, const V: usize>(
     simd: I,
     rows: usize,
-    factors: &Factors,
+    factors: &Int8Factors,
     to: &mut [[i32; PANEL]],
 ) {
     if V != I::TILE_VECTORS {
@@ -66,13 +66,13 @@ fn product_of_vectors<I: Int8Simd, const V: usize>(
 fn product_of<I: Int8Simd, const V: usize, const M: usize>(
     simd: I,
     column: usize,
-    factors: &Factors,
+    factors: &Int8Factors,
     to: &mut [[i32; PANEL]],
 ) {
     if M > I::TILE_ROWS {
         unreachable!("a tile has at most {} rows", I::TILE_ROWS);
     }
-    let Factors { x, panel, offsets } = *factors;
+    let Int8Factors { x, panel, offsets } = *factors;
     let depth = panel.len() / PANEL;
     assert!(depth.is_multiple_of(4) && M * depth <= x.len());
     assert!(offsets.len() == PANEL && column + V * I::LANES <= PANEL && to.len() >= M);

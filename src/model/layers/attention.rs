@@ -1,7 +1,7 @@
 //! Attention on any device.
 
+use super::backend::Backend;
 use super::linear::host_slice;
-use super::precision::Precision;
 use crate::kernels::{self, Heads, collect};
 use anyhow::Result;
 use candle_core::{CpuStorage, CustomOp1, D, Device, Layout, Shape, Tensor};
@@ -11,16 +11,15 @@ pub struct Attention<'a> {
     pub heads: Heads,
     /// One token position for each sequence, where only those tokens ask.
     pub queries: Option<&'a [usize]>,
-    pub precision: Precision,
+    pub backend: &'a Backend,
 }
 
 impl Attention<'_> {
     /// *Shape* `qkv [N·T, 3·E] → [N·T, E]`, or `[N, E]` where only some tokens ask.
     pub fn forward(&self, qkv: &Tensor) -> Result<Tensor> {
-        if self.precision.in_kernels(qkv.device()) {
-            Ok(qkv.apply_op1_no_bwd(self)?)
-        } else {
-            self.in_operations(qkv)
+        match self.backend {
+            Backend::Kernels(_) => Ok(qkv.apply_op1_no_bwd(self)?),
+            Backend::Operations { .. } => self.in_operations(qkv),
         }
     }
 
@@ -88,7 +87,7 @@ impl CustomOp1 for Attention<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::Device;
+    use crate::model::backend::Products;
 
     #[test]
     fn operations_attend_as_the_kernel_does() -> Result<()> {
@@ -98,7 +97,7 @@ mod tests {
         for causal in [false, true] {
             for queries in [None, Some(&[0, 3, 6][..])] {
                 let heads = Heads { tokens, width, heads: 2, causal };
-                let attention = Attention { heads, queries, precision: Precision::F32 };
+                let attention = Attention { heads, queries, backend: &Backend::Kernels(Products::F32) };
                 let difference = (attention.in_operations(&qkv)? - attention.forward(&qkv)?)?;
                 let largest: f32 = difference.abs()?.flatten_all()?.max(0)?.to_scalar()?;
                 assert!(largest < 1e-6, "{heads:?} {queries:?}: off by {largest}");

@@ -3,11 +3,11 @@
 //! On a CPU the weights stay as they lie in the mapped file, see [`kernels::matmul`], or are
 //! quantised, see [`Int8Matrix`]; on a GPU they are candle tensors there, of the precision asked for.
 
-use super::precision::Precision;
+use super::backend::{Backend, Products};
 use super::weights::{Values, View, Weights};
 use crate::kernels::{self, Activation, Int8Matrix, Weight, collect};
 use anyhow::{Context, Result};
-use candle_core::{CpuStorage, CustomOp1, Device, InplaceOp2, Layout, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp1, InplaceOp2, Layout, Shape, Tensor};
 
 /// The tensors of one matrix: `[outputs, inputs]`, and a bias where there is one.
 pub struct LinearWeights {
@@ -31,12 +31,12 @@ impl LinearWeights {
 
 /// `x · wᵀ + b`, for one matrix or several side by side that read the same `x`.
 pub struct Linear {
-    place: Place,
+    place: LinearPlace,
     inputs: usize,
     outputs: usize,
 }
 
-enum Place {
+enum LinearPlace {
     Host(Vec<HostMatrix>),
     Int8(Int8Matrix),
     Device { weight: Tensor, bias: Option<Tensor> },
@@ -57,35 +57,39 @@ impl HostMatrix {
 impl Linear {
     /// Loads the matrices; their outputs follow one another.
     ///
-    /// *Errors* when a file cannot be read, a row is too long for `precision`, or the limit of the
+    /// *Errors* when a file cannot be read, a row is too long for int8, or the limit of the
     /// instructions is not one.
-    pub fn load(matrices: &[&LinearWeights], device: &Device, precision: Precision) -> Result<Self> {
+    pub fn load(matrices: &[&LinearWeights], backend: &Backend) -> Result<Self> {
         let inputs = matrices[0].weight.shape()[1..].iter().product();
         let outputs = matrices.iter().map(|m| m.weight.shape()[0]).sum();
-        let place = if precision.in_kernels(device) {
-            // A limit of the instructions that cannot be read must not go unnoticed.
-            kernels::instructions()?;
-            let host = |m: &&LinearWeights| {
-                let bias = m.bias.as_ref().map(View::values).transpose()?;
-                Ok(HostMatrix { values: m.weight.values()?, bias, inputs })
-            };
-            let matrices = matrices.iter().map(host).collect::<Result<Vec<_>>>()?;
-            match precision {
-                Precision::Int8 => {
-                    let weights: Vec<_> = matrices.iter().map(HostMatrix::weight).collect();
-                    let matrix = Int8Matrix::quantize(&weights);
-                    Place::Int8(matrix.with_context(|| format!("rows of {inputs} are too long for int8"))?)
+        let place = match backend {
+            Backend::Kernels(products) => {
+                // A limit of the instructions that cannot be read must not go unnoticed.
+                kernels::instructions()?;
+                let host = |m: &&LinearWeights| {
+                    let bias = m.bias.as_ref().map(View::values).transpose()?;
+                    Ok(HostMatrix { values: m.weight.values()?, bias, inputs })
+                };
+                let matrices = matrices.iter().map(host).collect::<Result<Vec<_>>>()?;
+                match products {
+                    Products::F32 => LinearPlace::Host(matrices),
+                    Products::Int8 => {
+                        let matrix = Int8Matrix::quantize(&Self::host_weights(&matrices));
+                        LinearPlace::Int8(
+                            matrix.with_context(|| format!("rows of {inputs} are too long for int8"))?,
+                        )
+                    }
                 }
-                _ => Place::Host(matrices),
             }
-        } else {
-            let weights =
-                matrices.iter().map(|m| m.weight.tensor(device, precision)).collect::<Result<Vec<_>>>()?;
-            let weight = Tensor::cat(&weights, 0)?.reshape((outputs, inputs))?.t()?.contiguous()?;
-            let biases = matrices.iter().filter_map(|m| m.bias.as_ref());
-            let biases = biases.map(|b| b.tensor(device, precision)).collect::<Result<Vec<_>>>()?;
-            let bias = if biases.is_empty() { None } else { Some(Tensor::cat(&biases, 0)?) };
-            Place::Device { weight, bias }
+            Backend::Operations { device, dtype } => {
+                let tensor = |view: &View| view.tensor(device, *dtype);
+                let weights = matrices.iter().map(|m| tensor(&m.weight)).collect::<Result<Vec<_>>>()?;
+                let weight = Tensor::cat(&weights, 0)?.reshape((outputs, inputs))?.t()?.contiguous()?;
+                let biases = matrices.iter().filter_map(|m| m.bias.as_ref());
+                let biases = biases.map(tensor).collect::<Result<Vec<_>>>()?;
+                let bias = if biases.is_empty() { None } else { Some(Tensor::cat(&biases, 0)?) };
+                LinearPlace::Device { weight, bias }
+            }
         };
         Ok(Self { place, inputs, outputs })
     }
@@ -93,8 +97,8 @@ impl Linear {
     /// *Shape* `x [R, inputs] → [R, outputs]`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match &self.place {
-            Place::Host(_) | Place::Int8(_) => self.host_forward(x, None),
-            Place::Device { weight, bias } => {
+            LinearPlace::Host(_) | LinearPlace::Int8(_) => self.host_forward(x, None),
+            LinearPlace::Device { weight, bias } => {
                 let y = x.matmul(weight)?;
                 Ok(match bias {
                     Some(bias) => y.broadcast_add(bias)?,
@@ -109,8 +113,8 @@ impl Linear {
     /// *Shape* `x [R, inputs] → [R, outputs]`.
     pub fn forward_activated(&self, x: &Tensor, activation: Activation) -> Result<Tensor> {
         match &self.place {
-            Place::Host(_) | Place::Int8(_) => self.host_forward(x, Some(activation)),
-            Place::Device { .. } => activation.forward(&self.forward(x)?),
+            LinearPlace::Host(_) | LinearPlace::Int8(_) => self.host_forward(x, Some(activation)),
+            LinearPlace::Device { .. } => activation.forward(&self.forward(x)?),
         }
     }
 
@@ -123,11 +127,11 @@ impl Linear {
     /// *Shape* `x [R, inputs]`, `sum [R, outputs] → [R, outputs]`.
     pub fn add_to(&self, sum: Tensor, x: &Tensor) -> Result<Tensor> {
         match &self.place {
-            Place::Host(_) | Place::Int8(_) => {
+            LinearPlace::Host(_) | LinearPlace::Int8(_) => {
                 sum.inplace_op2(x, self)?;
                 Ok(sum)
             }
-            Place::Device { .. } => Ok((sum + self.forward(x)?)?),
+            LinearPlace::Device { .. } => Ok((sum + self.forward(x)?)?),
         }
     }
 
@@ -151,9 +155,11 @@ impl CustomOp1 for Product<'_> {
         let Linear { inputs, outputs, place } = self.linear;
         let rows = x.len() / inputs;
         let y = collect(rows * outputs, |y| match place {
-            Place::Host(matrices) => kernels::matmul(x, &Linear::host_weights(matrices), self.activation, y),
-            Place::Int8(matrix) => kernels::matmul_int8(x, matrix, self.activation, y),
-            Place::Device { .. } => unreachable!("candle calls this on a CPU"),
+            LinearPlace::Host(matrices) => {
+                kernels::matmul(x, &Linear::host_weights(matrices), self.activation, y)
+            }
+            LinearPlace::Int8(matrix) => kernels::matmul_int8(x, matrix, self.activation, y),
+            LinearPlace::Device { .. } => unreachable!("candle calls this on a CPU"),
         });
         Ok((CpuStorage::F32(y), (rows, *outputs).into()))
     }
@@ -173,9 +179,9 @@ impl InplaceOp2 for Linear {
     ) -> candle_core::Result<()> {
         let (x, y) = (host_slice(x, layout)?, host_slice_mut(sum, sum_layout)?);
         match &self.place {
-            Place::Host(matrices) => kernels::matmul_add(x, &Self::host_weights(matrices), y),
-            Place::Int8(matrix) => kernels::matmul_int8_add(x, matrix, y),
-            Place::Device { .. } => unreachable!("candle calls this on a CPU"),
+            LinearPlace::Host(matrices) => kernels::matmul_add(x, &Self::host_weights(matrices), y),
+            LinearPlace::Int8(matrix) => kernels::matmul_int8_add(x, matrix, y),
+            LinearPlace::Device { .. } => unreachable!("candle calls this on a CPU"),
         }
         Ok(())
     }

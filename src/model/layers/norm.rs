@@ -1,11 +1,11 @@
 //! Layer normalisation on any device.
 
+use super::backend::Backend;
 use super::linear::host_slice;
-use super::precision::Precision;
 use super::weights::{Values, View, Weights};
 use crate::kernels::{self, collect};
 use anyhow::Result;
-use candle_core::{CpuStorage, CustomOp1, Device, Layout, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor};
 
 /// The tensors of one normalisation: weight and bias `[E]`.
 pub struct LayerNormWeights {
@@ -27,23 +27,25 @@ impl LayerNormWeights {
 
 /// `(x - mean) / √(variance + eps) · weight + bias` over the last dimension.
 pub struct LayerNorm {
-    place: Place,
+    place: NormPlace,
     eps: f32,
 }
 
-enum Place {
+enum NormPlace {
     Host { weight: Values, bias: Values },
     Device { weight: Tensor, bias: Tensor },
 }
 
 impl LayerNorm {
     /// Loads the weights.
-    pub fn load(weights: &LayerNormWeights, device: &Device, precision: Precision) -> Result<Self> {
+    pub fn load(weights: &LayerNormWeights, backend: &Backend) -> Result<Self> {
         let LayerNormWeights { weight, bias, eps } = weights;
-        let place = if precision.in_kernels(device) {
-            Place::Host { weight: weight.values()?, bias: bias.values()? }
-        } else {
-            Place::Device { weight: weight.tensor(device, precision)?, bias: bias.tensor(device, precision)? }
+        let place = match backend {
+            Backend::Kernels(_) => NormPlace::Host { weight: weight.values()?, bias: bias.values()? },
+            Backend::Operations { device, dtype } => NormPlace::Device {
+                weight: weight.tensor(device, *dtype)?,
+                bias: bias.tensor(device, *dtype)?,
+            },
         };
         Ok(Self { place, eps: *eps })
     }
@@ -51,8 +53,8 @@ impl LayerNorm {
     /// *Shape* `x [R, E] → [R, E]`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match &self.place {
-            Place::Host { .. } => Ok(x.apply_op1_no_bwd(self)?),
-            Place::Device { weight, bias } => Ok(candle_nn::ops::layer_norm(x, weight, bias, self.eps)?),
+            NormPlace::Host { .. } => Ok(x.apply_op1_no_bwd(self)?),
+            NormPlace::Device { weight, bias } => Ok(candle_nn::ops::layer_norm(x, weight, bias, self.eps)?),
         }
     }
 }
@@ -63,7 +65,7 @@ impl CustomOp1 for LayerNorm {
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
-        let Place::Host { weight, bias } = &self.place else { unreachable!("called on a CPU") };
+        let NormPlace::Host { weight, bias } = &self.place else { unreachable!("called on a CPU") };
         let x = host_slice(x, layout)?;
         let y = collect(x.len(), |y| kernels::layer_norm(x, weight, bias, self.eps, y));
         Ok((CpuStorage::F32(y), layout.shape().clone()))

@@ -1,16 +1,16 @@
 //! Transformer blocks: one description serves both towers.
 
 use crate::kernels::Heads;
+use crate::model::backend::Backend;
 use crate::model::config::TowerConfig;
 use crate::model::family::Mask;
 use crate::model::layers::activation::Activation;
 use crate::model::layers::attention::{Attention, rows_of};
 use crate::model::layers::linear::{Linear, LinearWeights};
 use crate::model::layers::norm::{LayerNorm, LayerNormWeights};
-use crate::model::precision::Precision;
 use crate::model::weights::Weights;
 use anyhow::Result;
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 
 /// The tensors of all blocks of a tower.
 pub struct EncoderWeights {
@@ -36,33 +36,33 @@ pub struct Encoder {
     blocks: Vec<Block>,
     heads: usize,
     activation: Activation,
-    precision: Precision,
+    backend: Backend,
 }
 
 impl Encoder {
     /// Loads the blocks.
-    pub fn load(weights: &EncoderWeights, device: &Device, precision: Precision) -> Result<Self> {
-        let blocks = weights.blocks.iter().map(|block| Block::load(block, device, precision));
+    pub fn load(weights: &EncoderWeights, backend: &Backend) -> Result<Self> {
+        let blocks = weights.blocks.iter().map(|block| Block::load(block, backend));
         Ok(Self {
             blocks: blocks.collect::<Result<_>>()?,
             heads: weights.heads,
             activation: weights.activation,
-            precision,
+            backend: backend.clone(),
         })
     }
 
     /// Runs sequences of `tokens` through all blocks and keeps one token of each: the last block
     /// does no more than that token needs.
     ///
-    /// *Shape* `x [N·T, E]`, `kept [N]` → `[N, E]`, f32 whatever the precision.
+    /// *Shape* `x [N·T, E]`, `kept [N]` → `[N, E]`, f32 whatever the backend's.
     pub fn forward(&self, x: Tensor, tokens: usize, mask: Mask, kept: &[usize]) -> Result<Tensor> {
-        let precision = self.precision;
-        let mut x = x.to_dtype(precision.dtype())?;
+        let backend = &self.backend;
+        let mut x = x.to_dtype(backend.dtype())?;
         let causal = mask == Mask::Causal;
         let heads = Heads { tokens, width: x.dim(1)?, heads: self.heads, causal };
         for (i, block) in self.blocks.iter().enumerate() {
             let queries = (i + 1 == self.blocks.len()).then_some(kept);
-            x = block.forward(x, &Attention { heads, queries, precision }, self.activation)?;
+            x = block.forward(x, &Attention { heads, queries, backend }, self.activation)?;
         }
         let x = if self.blocks.is_empty() { rows_of(&x, tokens, kept)? } else { x };
         Ok(x.to_dtype(DType::F32)?)
@@ -114,13 +114,13 @@ struct Block {
 }
 
 impl Block {
-    fn load(weights: &BlockWeights, device: &Device, precision: Precision) -> Result<Self> {
-        let linear = |matrices: &[&LinearWeights]| Linear::load(matrices, device, precision);
+    fn load(weights: &BlockWeights, backend: &Backend) -> Result<Self> {
+        let linear = |matrices: &[&LinearWeights]| Linear::load(matrices, backend);
         Ok(Self {
-            norm1: LayerNorm::load(&weights.norm1, device, precision)?,
+            norm1: LayerNorm::load(&weights.norm1, backend)?,
             qkv: linear(&[&weights.query, &weights.key, &weights.value])?,
             out: linear(&[&weights.out])?,
-            norm2: LayerNorm::load(&weights.norm2, device, precision)?,
+            norm2: LayerNorm::load(&weights.norm2, backend)?,
             fc1: linear(&[&weights.fc1])?,
             fc2: linear(&[&weights.fc2])?,
         })

@@ -2,11 +2,11 @@
 
 use super::block::{Encoder, EncoderWeights};
 use super::unit_length;
+use crate::model::backend::Backend;
 use crate::model::config::{ModelConfig, TextConfig};
 use crate::model::family::Family;
 use crate::model::layers::linear::{Linear, LinearWeights};
 use crate::model::layers::norm::{LayerNorm, LayerNormWeights};
-use crate::model::precision::Precision;
 use crate::model::weights::{Rows, Values, View, Weights};
 use anyhow::{Result, ensure};
 use candle_core::{Device, Tensor};
@@ -58,12 +58,13 @@ pub struct TextTower {
     encoder: Encoder,
     final_norm: LayerNorm,
     projection: Linear,
-    device: Device,
+    backend: Backend,
 }
 
 impl TextTower {
     /// Loads the weights.
-    pub fn load(weights: &TextWeights, device: &Device, precision: Precision) -> Result<Self> {
+    pub fn load(weights: &TextWeights, backend: &Backend) -> Result<Self> {
+        let exact = &backend.in_f32();
         let shape = weights.token_embedding.shape();
         Ok(Self {
             family: weights.family,
@@ -71,16 +72,16 @@ impl TextTower {
             width: shape[1],
             token_embedding: weights.token_embedding.clone().into_rows()?,
             position_embedding: weights.position_embedding.values()?,
-            encoder: Encoder::load(&weights.encoder, device, precision)?,
-            final_norm: LayerNorm::load(&weights.final_norm, device, Precision::F32)?,
-            projection: Linear::load(&[&weights.projection], device, Precision::F32)?,
-            device: device.clone(),
+            encoder: Encoder::load(&weights.encoder, backend)?,
+            final_norm: LayerNorm::load(&weights.final_norm, exact)?,
+            projection: Linear::load(&[&weights.projection], exact)?,
+            backend: backend.clone(),
         })
     }
 
     /// Where the weights are.
     pub fn device(&self) -> &Device {
-        &self.device
+        self.backend.device()
     }
 
     /// Embeds prompts, padded and each taken at one token as the [family](Family) says.
@@ -109,7 +110,7 @@ impl TextTower {
                 self.token_embedding.add_to(id as usize, row);
             }
         }
-        let x = Tensor::from_vec(x, (prompts.len() * tokens, self.width), &self.device)?;
+        let x = Tensor::from_vec(x, (prompts.len() * tokens, self.width), self.device())?;
         let kept: Vec<_> = prompts.iter().map(|ids| self.family.pooled_token(ids.len())).collect();
         let x = self.encoder.forward(x, tokens, self.family.text_mask(), &kept)?;
         unit_length(&self.projection.forward(&self.final_norm.forward(&x)?)?)

@@ -2,11 +2,11 @@
 
 use super::block::{Encoder, EncoderWeights};
 use super::unit_length;
+use crate::model::backend::Backend;
 use crate::model::config::{ModelConfig, VisionConfig};
 use crate::model::family::Family;
 use crate::model::layers::linear::{Linear, LinearWeights};
 use crate::model::layers::norm::{LayerNorm, LayerNormWeights};
-use crate::model::precision::Precision;
 use crate::model::weights::{Values, View, Weights};
 use crate::pixels::Pixels;
 use anyhow::{Result, ensure};
@@ -70,32 +70,31 @@ pub struct VisionTower {
     projection: Linear,
     image_size: usize,
     patch_size: usize,
-    device: Device,
-    precision: Precision,
+    backend: Backend,
 }
 
 impl VisionTower {
     /// Loads the weights.
-    pub fn load(weights: &VisionWeights, device: &Device, precision: Precision) -> Result<Self> {
+    pub fn load(weights: &VisionWeights, backend: &Backend) -> Result<Self> {
+        let exact = &backend.in_f32();
         Ok(Self {
             family: weights.family,
             class_embedding: weights.class_embedding.values()?,
-            patch_embedding: Linear::load(&[&weights.patch_embedding], device, precision)?,
+            patch_embedding: Linear::load(&[&weights.patch_embedding], backend)?,
             position_embedding: weights.position_embedding.values()?,
-            pre_norm: LayerNorm::load(&weights.pre_norm, device, Precision::F32)?,
-            encoder: Encoder::load(&weights.encoder, device, precision)?,
-            post_norm: LayerNorm::load(&weights.post_norm, device, Precision::F32)?,
-            projection: Linear::load(&[&weights.projection], device, Precision::F32)?,
+            pre_norm: LayerNorm::load(&weights.pre_norm, exact)?,
+            encoder: Encoder::load(&weights.encoder, backend)?,
+            post_norm: LayerNorm::load(&weights.post_norm, exact)?,
+            projection: Linear::load(&[&weights.projection], exact)?,
             image_size: weights.image_size,
             patch_size: weights.patch_size,
-            device: device.clone(),
-            precision,
+            backend: backend.clone(),
         })
     }
 
     /// Where the weights are.
     pub fn device(&self) -> &Device {
-        &self.device
+        self.backend.device()
     }
 
     /// Tokens of an image, `T`: its patches and the class.
@@ -117,7 +116,7 @@ impl VisionTower {
             );
         }
         let tokens = self.tokens();
-        let patches = self.unfold(images)?.to_dtype(self.precision.dtype())?;
+        let patches = self.unfold(images)?.to_dtype(self.backend.dtype())?;
         let patches = self.patch_embedding.forward(&patches)?.to_dtype(DType::F32)?;
         let x = self.embed(patches, images.len(), tokens)?;
         let x = self.pre_norm.forward(&x)?;
@@ -143,7 +142,7 @@ impl VisionTower {
                 }
             }
         }
-        Ok(Tensor::from_vec(rows, (images.len() * side * side, width), &self.device)?)
+        Ok(Tensor::from_vec(rows, (images.len() * side * side, width), self.device())?)
     }
 
     /// Puts the class token before each image's patches and adds the positions.
@@ -151,9 +150,9 @@ impl VisionTower {
     /// *Shape* `patches [N·(T-1), E] → [N·T, E]`.
     fn embed(&self, patches: Tensor, images: usize, tokens: usize) -> Result<Tensor> {
         let width = self.class_embedding.len();
-        let class = Tensor::from_slice(&self.class_embedding, (1, 1, width), &self.device)?;
+        let class = Tensor::from_slice(&self.class_embedding, (1, 1, width), self.device())?;
         let class = class.broadcast_as((images, 1, width))?;
-        let positions = Tensor::from_slice(&self.position_embedding, (tokens, width), &self.device)?;
+        let positions = Tensor::from_slice(&self.position_embedding, (tokens, width), self.device())?;
         let patches = patches.reshape((images, tokens - 1, width))?;
         let x = Tensor::cat(&[&class, &patches], 1)?.broadcast_add(&positions)?;
         Ok(x.reshape((images * tokens, width))?)

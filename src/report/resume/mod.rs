@@ -104,7 +104,7 @@ fn remove_failures(path: &Path, file: &mut File) -> Result<()> {
 }
 
 /// Passes every whole line, its end included, and the record that it is.
-fn for_each_record(file: &File, mut pass: impl FnMut(&[u8], Earlier) -> Result<()>) -> Result<()> {
+fn for_each_record(file: &File, mut pass: impl FnMut(&[u8], EarlierRecord) -> Result<()>) -> Result<()> {
     let mut reader = BufReader::new(file);
     let mut line = Vec::new();
     for number in 1.. {
@@ -113,13 +113,13 @@ fn for_each_record(file: &File, mut pass: impl FnMut(&[u8], Earlier) -> Result<(
         if line.last() != Some(&b'\n') {
             break;
         }
-        pass(&line, Earlier::parse(&line, number)?)?;
+        pass(&line, EarlierRecord::parse(&line, number)?)?;
     }
     Ok(())
 }
 
 #[derive(Deserialize)]
-struct Earlier<'a> {
+struct EarlierRecord<'a> {
     #[serde(borrow)]
     image: Cow<'a, str>,
     image_bytes: Option<String>,
@@ -127,9 +127,9 @@ struct Earlier<'a> {
     error: Option<IgnoredAny>,
 }
 
-impl Earlier<'_> {
-    fn parse(line: &[u8], number: usize) -> Result<Earlier<'_>> {
-        let record: Earlier =
+impl EarlierRecord<'_> {
+    fn parse(line: &[u8], number: usize) -> Result<EarlierRecord<'_>> {
+        let record: EarlierRecord =
             serde_json::from_slice(line).with_context(|| format!("line {number} is not a record"))?;
         ensure!(
             record.probability.is_some() != record.error.is_some(),

@@ -277,12 +277,12 @@ fn all_files_are_of_one_commit_even_when_the_branch_moves_on() {
 }
 
 #[test]
-fn shards_are_downloaded_as_their_index_names_them() {
+fn pieces_are_downloaded_as_their_index_names_them() {
     let world = World::empty();
     let index = |name: &str| {
         format!(r#"{{"weight_map": {{"a": "model-1.safetensors", "b": "{name}", "c": "{name}"}}}}"#)
     };
-    let shards = |name: &str, revision: &str, commit: &str| {
+    let pieces = |name: &str, revision: &str, commit: &str| {
         let (one, two) = (("model-1.safetensors", &b"one"[..]), ("model-2.safetensors", &b"two"[..]));
         world.commit(
             ID,
@@ -291,14 +291,14 @@ fn shards_are_downloaded_as_their_index_names_them() {
             &[("model.safetensors.index.json", index(name).as_bytes()), one, two],
         );
     };
-    shards("model-2.safetensors", "main", COMMIT);
+    pieces("model-2.safetensors", "main", COMMIT);
     let snapshot = folder(&world.fetch(&[ID]));
     assert_eq!(fs::read(snapshot.join("model-2.safetensors")).unwrap(), b"two");
     assert_eq!(world.asked().iter().filter(|path| *path == "elsewhere").count(), 2);
     folder(&world.fetch(&[ID]));
     assert!(world.asked().iter().all(|path| !path.contains("model-")));
 
-    shards("../../evil.safetensors", "evil", OTHER_COMMIT);
+    pieces("../../evil.safetensors", "evil", OTHER_COMMIT);
     let evil = world.fetch(&[ID, "--revision", "evil"]);
     refusal(&evil, &["model.safetensors.index.json", "\"../../evil.safetensors\""]);
 }

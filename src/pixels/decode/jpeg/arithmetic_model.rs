@@ -1,7 +1,7 @@
 //! Decisions of the arithmetic decoder → coefficients (T.81 F.2.4, G.2): which bin each is made with.
 
 use super::arithmetic::{Bin, Conditioning, Decoder};
-use super::coefficients::{Block, Blocks};
+use super::coefficients::{Blocks, CoefficientBlock};
 use super::scan::Scan;
 use super::sequential::{BlockDecoder, DC_TOO_LARGE, PAST_BLOCK, for_each_block};
 use super::{Broken, JpegError};
@@ -183,7 +183,7 @@ fn decode_ac(
     low: usize,
     band: Range<usize>,
     low_bit: u8,
-    block: &mut Block,
+    block: &mut CoefficientBlock,
 ) -> Result<(), JpegError> {
     let mut k = band.start;
     while k < band.end {
@@ -220,7 +220,7 @@ fn refine_ac(
     bins: &mut AcBins,
     band: Range<usize>,
     low_bit: u8,
-    block: &mut Block,
+    block: &mut CoefficientBlock,
 ) -> Result<(), JpegError> {
     let bit = 1i16 << low_bit;
     // The block did not end before its last coefficient.

@@ -21,7 +21,7 @@ pub struct Blocks {
 }
 
 /// One block in its group.
-pub struct Block<'a> {
+pub struct CoefficientBlock<'a> {
     pub group: &'a mut Group,
     /// Which one it is, below 8.
     pub lane: usize,
@@ -47,15 +47,15 @@ impl Blocks {
 
     /// The block at a place, unless it is outside.
     #[inline(always)]
-    pub fn block(&mut self, row: usize, column: usize) -> Option<Block<'_>> {
+    pub fn block(&mut self, row: usize, column: usize) -> Option<CoefficientBlock<'_>> {
         let index = row * self.groups_wide + column / LANES;
         let (group, last) = (self.groups.get_mut(index)?, self.last.get_mut(index)?);
         let lane = column % LANES;
-        Some(Block { group, lane, last: last.get_mut(lane)? })
+        Some(CoefficientBlock { group, lane, last: last.get_mut(lane)? })
     }
 }
 
-impl Block<'_> {
+impl CoefficientBlock<'_> {
     /// Coefficient `k`, below 64.
     #[inline(always)]
     pub fn get(&self, k: usize) -> i16 {

@@ -8,7 +8,7 @@ pub const SIDE: usize = 8;
 
 /// How coefficients become bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Coding {
+pub enum EntropyCoding {
     Huffman,
     Arithmetic,
 }
@@ -23,7 +23,7 @@ pub enum Passes {
 /// What a frame header says.
 #[derive(Debug, Clone)]
 pub struct Frame {
-    pub coding: Coding,
+    pub coding: EntropyCoding,
     pub passes: Passes,
     /// In pixels, not 0.
     pub width: usize,
@@ -65,10 +65,10 @@ impl Frame {
     pub fn read(segment: Segment) -> Result<Self, JpegError> {
         let unsupported = |feature: &str| Err(JpegError::Unsupported(feature.to_owned()));
         let (coding, passes) = match segment.marker - SOF0 {
-            0 | 1 => (Coding::Huffman, Passes::Sequential),
-            2 => (Coding::Huffman, Passes::Progressive),
-            9 => (Coding::Arithmetic, Passes::Sequential),
-            10 => (Coding::Arithmetic, Passes::Progressive),
+            0 | 1 => (EntropyCoding::Huffman, Passes::Sequential),
+            2 => (EntropyCoding::Huffman, Passes::Progressive),
+            9 => (EntropyCoding::Arithmetic, Passes::Sequential),
+            10 => (EntropyCoding::Arithmetic, Passes::Progressive),
             3 | 11 => return unsupported("lossless JPEG"),
             _ => return unsupported("hierarchical JPEG"),
         };

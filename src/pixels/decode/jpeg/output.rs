@@ -17,13 +17,13 @@ use std::sync::Mutex;
 const BAND_PIXELS: usize = 1 << 17;
 
 /// What is needed to make pixels of coefficients.
-pub struct Output<'a> {
+pub struct PixelOutput<'a> {
     pub frame: &'a Frame,
     /// The factors of each component.
     pub quantisation: &'a [Quantisation],
     pub colours: Colours,
     /// Buffers of bands that are made.
-    spare: Mutex<Vec<Scratch>>,
+    spare: Mutex<Vec<BandBuffers>>,
 }
 
 /// Consecutive lines of a component.
@@ -50,7 +50,7 @@ pub struct Edges {
 
 const MISSING: JpegError = Broken("a part of the picture is missing");
 
-impl<'a> Output<'a> {
+impl<'a> PixelOutput<'a> {
     pub fn new(frame: &'a Frame, quantisation: &'a [Quantisation], colours: Colours) -> Self {
         Self { frame, quantisation, colours, spare: Mutex::default() }
     }
@@ -88,7 +88,7 @@ impl<'a> Output<'a> {
             return Ok(());
         }
         let row_bytes = self.frame.width * 3;
-        let mut scratch = Scratch::default();
+        let mut scratch = BandBuffers::default();
         for (seam, pair) in edges.windows(2).enumerate() {
             let [upper, lower] = pair else { return Err(MISSING) };
             let unit = (seam + 1) * self.band_units();
@@ -121,7 +121,7 @@ impl<'a> Output<'a> {
         lines: &[Lines],
         y: usize,
         to: &mut [u8],
-        scratch: &mut Scratch,
+        scratch: &mut BandBuffers,
     ) -> Result<(), JpegError> {
         let frame = self.frame;
         let mut rows = [&[][..]; 4];
@@ -147,7 +147,7 @@ impl<'a> Output<'a> {
 
 /// A band to be made; compiled for each instruction set.
 struct Band<'a> {
-    output: &'a Output<'a>,
+    output: &'a PixelOutput<'a>,
     blocks: &'a [Blocks],
     unit: usize,
     at: usize,
@@ -205,7 +205,7 @@ impl Kernel for Band<'_> {
 
 /// Rows that are made on the way.
 #[derive(Default)]
-struct Scratch {
+struct BandBuffers {
     /// The lines of each component.
     bands: Vec<Lines>,
     rows: [Vec<u8>; 4],

@@ -3,14 +3,14 @@
 use super::arithmetic_model::Arithmetic;
 use super::coefficients::Blocks;
 use super::colour::Colours;
-use super::frame::{Coding, Frame, Passes};
-use super::output::{Edges, Output};
+use super::frame::{EntropyCoding, Frame, Passes};
+use super::output::{Edges, PixelOutput};
 use super::progressive::Progressive;
 use super::scan::Scan;
 use super::segments::{
     APP0, APP15, COM, DAC, DHT, DNL, DQT, DRI, EOI, RST0, RST7, SOF0, SOI, SOS, Segments, TEM,
 };
-use super::sequential::{BlockDecoder, Reader, Sequential};
+use super::sequential::{BlockDecoder, ScanReader, Sequential};
 use super::tables::{Quantisation, Tables};
 use super::{Broken, ENDS_EARLY, JpegError, Rgb};
 use rayon::prelude::*;
@@ -83,7 +83,7 @@ fn decode_scans(
     frame: &Frame,
     first: Scan,
 ) -> Result<Rgb, JpegError> {
-    if (frame.coding, frame.passes) == (Coding::Huffman, Passes::Sequential) {
+    if (frame.coding, frame.passes) == (EntropyCoding::Huffman, Passes::Sequential) {
         tables.complete_codes();
     }
     let colours = Colours::of(frame, &tables);
@@ -112,10 +112,12 @@ fn decode_single_scan(
     let places = 0..frame.components.len();
     let quantisation =
         &places.map(|index| quantisation(tables, frame, index)).collect::<Result<Vec<_>, _>>()?;
-    let output = Output::new(frame, quantisation, colours);
+    let output = PixelOutput::new(frame, quantisation, colours);
     match frame.coding {
-        Coding::Huffman => decode_bands(Sequential::new(scan, tables)?, segments, tables, scan, &output),
-        Coding::Arithmetic => {
+        EntropyCoding::Huffman => {
+            decode_bands(Sequential::new(scan, tables)?, segments, tables, scan, &output)
+        }
+        EntropyCoding::Arithmetic => {
             decode_bands(Arithmetic::new(&tables.conditioning), segments, tables, scan, &output)
         }
     }
@@ -126,10 +128,10 @@ fn decode_bands<D: BlockDecoder + Send>(
     mut segments: Segments,
     tables: &Tables,
     scan: &Scan,
-    output: &Output,
+    output: &PixelOutput,
 ) -> Result<Rgb, JpegError> {
     let frame = output.frame;
-    let mut reader = Reader::new(decoder, segments.bytes(), segments.position(), tables.restart_interval);
+    let mut reader = ScanReader::new(decoder, segments.bytes(), segments.position(), tables.restart_interval);
     let mut decode_band = |unit: usize, mut blocks: Vec<Blocks>| {
         let units = output.band_units().min(frame.mcus_high() - unit);
         for row in 0..units {
@@ -152,7 +154,7 @@ fn decode_bands<D: BlockDecoder + Send>(
 /// Decodes band after band here, while other threads make pixels of those before, if any is free.
 fn decode_beside_output(
     mut decode_band: impl FnMut(usize, Vec<Blocks>) -> Result<Vec<Blocks>, JpegError> + Send,
-    output: &Output,
+    output: &PixelOutput,
 ) -> Result<Vec<u8>, JpegError> {
     let frame = output.frame;
     let mut levels = vec![0; frame.width * frame.height * 3];
@@ -198,7 +200,7 @@ fn decode_beside_output(
 }
 
 /// Looks at what follows the only scan: nothing that belongs to the picture.
-fn finish<D: BlockDecoder>(segments: &mut Segments, reader: &Reader<D>) -> Result<(), JpegError> {
+fn finish<D: BlockDecoder>(segments: &mut Segments, reader: &ScanReader<D>) -> Result<(), JpegError> {
     if !reader.goes_on() {
         return Err(ENDS_EARLY);
     }
@@ -270,7 +272,7 @@ fn decode_many_scans(
     }
     check_sent(&sent)?;
     let quantisation: Vec<_> = sent.iter().map(|sent| sent.quantisation.unwrap_or([0; 64])).collect();
-    let output = Output::new(frame, &quantisation, colours);
+    let output = PixelOutput::new(frame, &quantisation, colours);
     let levels = make_all(&output, &blocks)?;
     Ok(Rgb { width: frame.width as u32, height: frame.height as u32, levels })
 }
@@ -289,7 +291,8 @@ fn decode_scan(
         scan: &Scan,
         blocks: &mut [Blocks],
     ) -> Result<(), JpegError> {
-        let mut reader = Reader::new(decoder, segments.bytes(), segments.position(), tables.restart_interval);
+        let mut reader =
+            ScanReader::new(decoder, segments.bytes(), segments.position(), tables.restart_interval);
         for row in 0..scan.high {
             reader.decode_row(scan, row, blocks)?;
         }
@@ -297,7 +300,9 @@ fn decode_scan(
         Ok(())
     }
     match (frame.coding, frame.passes) {
-        (Coding::Arithmetic, _) => run(Arithmetic::new(&tables.conditioning), segments, tables, scan, blocks),
+        (EntropyCoding::Arithmetic, _) => {
+            run(Arithmetic::new(&tables.conditioning), segments, tables, scan, blocks)
+        }
         (_, Passes::Sequential) => run(Sequential::new(scan, tables)?, segments, tables, scan, blocks),
         (_, Passes::Progressive) => run(Progressive::new(scan, tables)?, segments, tables, scan, blocks),
     }
@@ -345,7 +350,7 @@ fn check_sent(sent: &[Sent]) -> Result<(), JpegError> {
 }
 
 /// Makes all bands, on as many threads as are free.
-fn make_all(output: &Output, blocks: &[Blocks]) -> Result<Vec<u8>, JpegError> {
+fn make_all(output: &PixelOutput, blocks: &[Blocks]) -> Result<Vec<u8>, JpegError> {
     let frame = output.frame;
     let mut levels = vec![0; frame.width * frame.height * 3];
     let band_units = output.band_units();

@@ -1,7 +1,7 @@
 //! Coded bits → a part of a block's coefficients: Huffman codes in progressive files (T.81 G.1.2, G.2).
 
 use super::bits::{Bits, Position};
-use super::coefficients::{Block, Blocks};
+use super::coefficients::{Blocks, CoefficientBlock};
 use super::huffman::Symbols;
 use super::scan::{Scan, ScanComponent};
 use super::sequential::{BlockDecoder, DC_TOO_LARGE, NO_TABLE, PAST_BLOCK, dc_difference, for_each_block};
@@ -126,7 +126,7 @@ fn decode_ac(
     ended: &mut u32,
     band: Range<usize>,
     low_bit: u8,
-    block: &mut Block,
+    block: &mut CoefficientBlock,
 ) -> Result<(), JpegError> {
     let mut k = band.start;
     while k < band.end {
@@ -160,7 +160,7 @@ fn refine_ac(
     ended: &mut u32,
     band: Range<usize>,
     low_bit: u8,
-    block: &mut Block,
+    block: &mut CoefficientBlock,
 ) -> Result<(), JpegError> {
     let bit = 1 << low_bit;
     let mut k = band.start;
@@ -208,7 +208,7 @@ fn refine_ac(
 
 /// Takes the next bit of a coefficient that differs from 0.
 #[inline(always)]
-fn refine(bits: &mut Bits, bit: i16, k: usize, block: &mut Block) {
+fn refine(bits: &mut Bits, bit: i16, k: usize, block: &mut CoefficientBlock) {
     let value = block.get(k);
     if bits.bit() && value & bit == 0 {
         block.set(k, value.wrapping_add(if value < 0 { -bit } else { bit }));

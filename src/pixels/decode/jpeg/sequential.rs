@@ -1,7 +1,7 @@
 //! Coded bits → all coefficients of a block, in one go (T.81 F.2).
 
 use super::bits::{Bits, Position};
-use super::coefficients::{Block, Blocks};
+use super::coefficients::{Blocks, CoefficientBlock};
 use super::huffman::{AcKind, AcSymbols, Symbols};
 use super::intervals::{Interval, Intervals};
 use super::scan::{Scan, ScanComponent};
@@ -39,7 +39,7 @@ pub trait BlockDecoder {
 }
 
 /// Goes through a scan, row by row and interval by interval.
-pub struct Reader<'a, D> {
+pub struct ScanReader<'a, D> {
     decoder: D,
     intervals: Intervals<'a>,
     coded: Vec<u8>,
@@ -57,7 +57,7 @@ enum Lost {
     Others,
 }
 
-impl<'a, D: BlockDecoder> Reader<'a, D> {
+impl<'a, D: BlockDecoder> ScanReader<'a, D> {
     /// Begins a scan whose coded data begin at `at`.
     pub fn new(decoder: D, bytes: &'a [u8], at: usize, restart_interval: u32) -> Self {
         let mut coded = Vec::new();
@@ -122,7 +122,7 @@ pub fn for_each_block(
     row: usize,
     columns: Range<usize>,
     blocks: &mut [Blocks],
-    mut decode: impl FnMut(usize, &mut Block) -> Result<(), JpegError>,
+    mut decode: impl FnMut(usize, &mut CoefficientBlock) -> Result<(), JpegError>,
 ) -> Result<(), JpegError> {
     for column in columns {
         for (i, &ScanComponent { index, h, v, .. }) in scan.components.iter().enumerate() {
@@ -213,7 +213,7 @@ pub fn dc_difference(table: &Symbols, bits: &mut Bits) -> Result<i32, JpegError>
 
 /// The other coefficients (T.81 F.2.2.2).
 #[inline(always)]
-fn decode_ac(table: &AcSymbols, bits: &mut Bits, block: &mut Block) -> Result<(), JpegError> {
+fn decode_ac(table: &AcSymbols, bits: &mut Bits, block: &mut CoefficientBlock) -> Result<(), JpegError> {
     let mut k = 1;
     while k < 64 {
         let mut next = table.peek(bits);

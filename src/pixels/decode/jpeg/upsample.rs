@@ -11,11 +11,11 @@ pub struct Stretch {
     /// How many pixels a sample is wide and high.
     pub wide: usize,
     pub high: usize,
-    filter: Filter,
+    filter: UpsampleFilter,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Filter {
+enum UpsampleFilter {
     Repeat,
     /// A triangle along the row, down the column, or both.
     Wide,
@@ -28,10 +28,10 @@ impl Stretch {
         let (wide, high) = (frame.max_h / component.h, frame.max_v / component.v);
         // Two samples are too few for libjpeg's filter along the row.
         let filter = match (wide, high) {
-            (2, 1) if component.width > 2 => Filter::Wide,
-            (2, 2) if component.width > 2 => Filter::Both,
-            (1, 2) => Filter::High,
-            _ => Filter::Repeat,
+            (2, 1) if component.width > 2 => UpsampleFilter::Wide,
+            (2, 2) if component.width > 2 => UpsampleFilter::Both,
+            (1, 2) => UpsampleFilter::High,
+            _ => UpsampleFilter::Repeat,
         };
         Self { wide, high, filter }
     }
@@ -41,7 +41,7 @@ impl Stretch {
     pub fn lines(&self, y: usize, lines: usize) -> (usize, Option<usize>) {
         let near = y / self.high;
         let far = match self.filter {
-            Filter::Repeat | Filter::Wide => None,
+            UpsampleFilter::Repeat | UpsampleFilter::Wide => None,
             _ if y.is_multiple_of(2) => Some(near.saturating_sub(1)),
             _ => Some((near + 1).min(lines.saturating_sub(1))),
         };
@@ -61,14 +61,14 @@ impl Stretch {
     ) -> &'a [u8] {
         row.resize(near.len() * self.wide, 0);
         match (self.filter, far) {
-            (Filter::Wide, _) => stretch_wide(near, row),
-            (Filter::High, Some(far)) => {
+            (UpsampleFilter::Wide, _) => stretch_wide(near, row),
+            (UpsampleFilter::High, Some(far)) => {
                 let bias = if y.is_multiple_of(2) { 1 } else { 2 };
                 for ((to, near), far) in row.iter_mut().zip(near).zip(far) {
                     *to = ((3 * u16::from(*near) + u16::from(*far) + bias) >> 2) as u8;
                 }
             }
-            (Filter::Both, Some(far)) => {
+            (UpsampleFilter::Both, Some(far)) => {
                 sums.clear();
                 sums.extend(near.iter().zip(far).map(|(near, far)| 3 * u16::from(*near) + u16::from(*far)));
                 stretch_sums(sums, row);

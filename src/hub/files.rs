@@ -1,0 +1,334 @@
+//! The files of a model: their names, which of them it has, and which of two are preferred.
+
+use super::open_file::{FileRole, OpenFile};
+use crate::model::layout::Layout;
+use anyhow::{Context, Result, anyhow, ensure};
+use serde_json::{Map, Value};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+const CONFIG: &str = "config.json";
+pub(super) const PREPROCESSOR: &str = "preprocessor_config.json";
+/// What transformers 5 writes instead.
+pub(super) const PROCESSOR: &str = "processor_config.json";
+pub(super) const SAFETENSORS: &str = "model.safetensors";
+const SAFETENSORS_INDEX: &str = "model.safetensors.index.json";
+const PICKLE: &str = "pytorch_model.bin";
+const TOKENIZER: &str = "tokenizer.json";
+const VOCAB: &str = "vocab.json";
+const MERGES: &str = "merges.txt";
+
+/// The files of one model, all on the local disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelFiles {
+    /// What the user called it: a repository id or a folder.
+    pub name: String,
+    /// How its checkpoint names tensors.
+    pub layout: Layout,
+    /// `config.json`.
+    pub config: PathBuf,
+    /// How images are prepared, where the model says so.
+    pub preprocessor: Option<PreprocessorFile>,
+    /// The weights.
+    pub weights: WeightFiles,
+    /// The tokenizer.
+    pub tokenizer: TokenizerFiles,
+}
+
+/// Where it is said how images are prepared: a path, or the file itself once it is open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PreprocessorFile<F = PathBuf> {
+    /// `preprocessor_config.json`.
+    Alone(F),
+    /// `processor_config.json`, under `image_processor`.
+    Nested(F),
+}
+
+impl PreprocessorFile {
+    /// Opens the file.
+    ///
+    /// *Errors* when it cannot be read.
+    pub fn open(&self) -> Result<PreprocessorFile<Arc<OpenFile>>> {
+        let open = |path: &Path| OpenFile::open(FileRole::Preprocessor, path).map(Arc::new);
+        Ok(match self {
+            Self::Alone(path) => PreprocessorFile::Alone(open(path)?),
+            Self::Nested(path) => PreprocessorFile::Nested(open(path)?),
+        })
+    }
+}
+
+impl<F> PreprocessorFile<F> {
+    /// The file.
+    pub fn file(&self) -> &F {
+        match self {
+            Self::Alone(file) | Self::Nested(file) => file,
+        }
+    }
+}
+
+/// Where the weights are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WeightFiles {
+    /// `model.safetensors`, or the pieces that `model.safetensors.index.json` names.
+    Safetensors(Vec<PathBuf>),
+    /// `pytorch_model.bin`.
+    Pickle(PathBuf),
+}
+
+/// The tokenizer's files: their paths, or the files themselves once they are open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TokenizerFiles<F = PathBuf> {
+    /// `tokenizer.json`.
+    Json(F),
+    /// `vocab.json` and `merges.txt`.
+    Bpe { vocab: F, merges: F },
+}
+
+impl TokenizerFiles {
+    /// Opens the files.
+    ///
+    /// *Errors* when one cannot be read.
+    pub fn open(&self) -> Result<TokenizerFiles<Arc<OpenFile>>> {
+        let open = |role, path: &Path| OpenFile::open(role, path).map(Arc::new);
+        Ok(match self {
+            Self::Json(path) => TokenizerFiles::Json(open(FileRole::Tokenizer, path)?),
+            Self::Bpe { vocab, merges } => TokenizerFiles::Bpe {
+                vocab: open(FileRole::Vocabulary, vocab)?,
+                merges: open(FileRole::Merges, merges)?,
+            },
+        })
+    }
+}
+
+impl<F> TokenizerFiles<F> {
+    /// Each file, in a fixed order.
+    pub fn all(&self) -> Vec<&F> {
+        match self {
+            Self::Json(file) => vec![file],
+            Self::Bpe { vocab, merges } => vec![vocab, merges],
+        }
+    }
+}
+
+impl ModelFiles {
+    /// The folders they are in: one, or two where the weights come from another revision.
+    pub fn folders(&self) -> Vec<&Path> {
+        let mut folders: Vec<_> = self.paths().into_iter().filter_map(Path::parent).collect();
+        folders.dedup();
+        folders
+    }
+
+    fn paths(&self) -> Vec<&Path> {
+        let mut paths = vec![self.config.as_path()];
+        paths.extend(self.preprocessor.as_ref().map(|preprocessor| preprocessor.file().as_path()));
+        paths.extend(self.tokenizer.all().into_iter().map(PathBuf::as_path));
+        match &self.weights {
+            WeightFiles::Safetensors(files) => paths.extend(files.iter().map(PathBuf::as_path)),
+            WeightFiles::Pickle(path) => paths.push(path),
+        }
+        paths
+    }
+}
+
+/// Finds the files of the model in `folder`.
+///
+/// *Errors* when one that it needs is not there.
+pub(super) fn in_folder(name: &str, folder: &Path) -> Result<ModelFiles> {
+    ensure!(folder.exists(), "it does not exist");
+    ensure!(folder.is_dir(), "it is a file; name the folder that it is in, with the model's {CONFIG}");
+    let find = |file: &str| Ok(Some(folder.join(file)).filter(|path| path.is_file()));
+    gather(name, &find, &find, &find)
+}
+
+/// Where a file of the model is, if there is one.
+pub(super) type Find<'a> = &'a dyn Fn(&str) -> Result<Option<PathBuf>>;
+
+/// Finds every file, the small ones before the weights. Where a file has alternatives, one that is
+/// `at_hand` is preferred to one that is better. `optional` finds what a model need not have.
+///
+/// *Errors* when there is none of a kind that the model needs, or one cannot be read.
+pub(super) fn gather(name: &str, at_hand: Find, anywhere: Find, optional: Find) -> Result<ModelFiles> {
+    Ok(ModelFiles {
+        name: name.to_owned(),
+        layout: Layout::HuggingFace,
+        config: anywhere(CONFIG)?.with_context(|| format!("there is no {CONFIG}"))?,
+        tokenizer: first(tokenizer, at_hand, anywhere)?
+            .with_context(|| format!("there is no {TOKENIZER}, nor both {VOCAB} and {MERGES}"))?,
+        preprocessor: first(preprocessor, at_hand, optional)?,
+        weights: first(weights, at_hand, anywhere)?
+            .with_context(|| format!("there is no {SAFETENSORS}, {SAFETENSORS_INDEX} or {PICKLE}"))?,
+    })
+}
+
+fn first<T>(files: impl Fn(Find) -> Result<Option<T>>, at_hand: Find, anywhere: Find) -> Result<Option<T>> {
+    match files(at_hand) {
+        Ok(Some(files)) => Ok(Some(files)),
+        // What is wrong with the files at hand shows again below.
+        Ok(None) | Err(_) => files(anywhere),
+    }
+}
+
+/// As transformers does it: what is nested in `processor_config.json` counts, if there is something.
+fn preprocessor(find: Find) -> Result<Option<PreprocessorFile>> {
+    #[derive(serde::Deserialize)]
+    struct Processor {
+        image_processor: Option<serde::de::IgnoredAny>,
+    }
+    if let Some(path) = find(PROCESSOR)? {
+        let read = || Ok(serde_json::from_slice::<Processor>(&fs::read(&path)?)?);
+        let processor: Result<_> = read();
+        if processor.with_context(|| format!("cannot use {}", path.display()))?.image_processor.is_some() {
+            return Ok(Some(PreprocessorFile::Nested(path)));
+        }
+    }
+    Ok(find(PREPROCESSOR)?.map(PreprocessorFile::Alone))
+}
+
+fn tokenizer(find: Find) -> Result<Option<TokenizerFiles>> {
+    if let Some(path) = find(TOKENIZER)? {
+        return Ok(Some(TokenizerFiles::Json(path)));
+    }
+    let Some(vocab) = find(VOCAB)? else { return Ok(None) };
+    Ok(find(MERGES)?.map(|merges| TokenizerFiles::Bpe { vocab, merges }))
+}
+
+fn weights(find: Find) -> Result<Option<WeightFiles>> {
+    if let Some(path) = find(SAFETENSORS)? {
+        return Ok(Some(WeightFiles::Safetensors(vec![path])));
+    }
+    if let Some(index) = find(SAFETENSORS_INDEX)? {
+        let pieces = piece_names(&index).with_context(|| format!("cannot use {}", index.display()))?;
+        let piece = |name: &String| {
+            find(name)?.with_context(|| format!("{SAFETENSORS_INDEX} names {name}, which is missing"))
+        };
+        return Ok(Some(WeightFiles::Safetensors(pieces.iter().map(piece).collect::<Result<_>>()?)));
+    }
+    Ok(find(PICKLE)?.map(WeightFiles::Pickle))
+}
+
+/// The files that an index names, each once.
+fn piece_names(index: &Path) -> Result<BTreeSet<String>> {
+    #[derive(serde::Deserialize)]
+    struct Index {
+        weight_map: Map<String, Value>,
+    }
+    let index: Index = serde_json::from_slice(&fs::read(index)?)?;
+    let names: BTreeSet<_> = index
+        .weight_map
+        .values()
+        .map(|name| match name.as_str() {
+            Some(name) if is_file_name(name) => Ok(name.to_owned()),
+            _ => Err(anyhow!("it names {name} as a piece, which is not the name of a file beside it")),
+        })
+        .collect::<Result<_>>()?;
+    ensure!(!names.is_empty(), "it names no pieces");
+    Ok(names)
+}
+
+/// Whether `name` stays in the folder that it is joined to.
+pub(super) fn is_file_name(name: &str) -> bool {
+    let safe = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    !name.is_empty() && !name.starts_with('.') && name.chars().all(safe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::{HubOptions, locate};
+    use crate::messages::Messages;
+    use tempfile::TempDir;
+
+    fn folder(files: &[(&str, &str)]) -> TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, content) in files {
+            fs::write(folder.path().join(name), content).unwrap();
+        }
+        folder
+    }
+
+    fn located(folder: &TempDir) -> Result<ModelFiles> {
+        locate(folder.path().to_str().unwrap(), &HubOptions::default(), &Messages::new(true))
+    }
+
+    /// Why the folder is refused, which is named.
+    fn refused(folder: &TempDir) -> String {
+        let message = format!("{:#}", located(folder).unwrap_err());
+        assert!(message.contains(folder.path().to_str().unwrap()), "{message}");
+        message
+    }
+
+    #[test]
+    fn a_folder_gives_the_files_that_load_best() {
+        let all = [CONFIG, PREPROCESSOR, TOKENIZER, VOCAB, MERGES, SAFETENSORS, SAFETENSORS_INDEX, PICKLE];
+        let folder = folder(&all.map(|name| (name, "{}")));
+        let path = |name| folder.path().join(name);
+        let files = located(&folder).unwrap();
+        assert_eq!(files.config, path(CONFIG));
+        assert_eq!(files.preprocessor, Some(PreprocessorFile::Alone(path(PREPROCESSOR))));
+        assert_eq!(files.tokenizer, TokenizerFiles::Json(path(TOKENIZER)));
+        assert_eq!(files.weights, WeightFiles::Safetensors(vec![path(SAFETENSORS)]));
+    }
+
+    #[test]
+    fn a_folder_may_have_a_pickle_and_an_old_tokenizer_only() {
+        let folder = folder(&[CONFIG, VOCAB, MERGES, PICKLE].map(|name| (name, "{}")));
+        let path = |name| folder.path().join(name);
+        let files = located(&folder).unwrap();
+        assert_eq!(files.preprocessor, None);
+        assert_eq!(files.tokenizer, TokenizerFiles::Bpe { vocab: path(VOCAB), merges: path(MERGES) });
+        assert_eq!(files.weights, WeightFiles::Pickle(path(PICKLE)));
+    }
+
+    #[test]
+    fn preprocessing_that_transformers_5_nests_comes_first_if_it_is_there() {
+        let nested = r#"{"image_processor": {"size": 224}, "processor_class": "CLIPProcessor"}"#;
+        for (processor, expected) in [
+            (nested, PreprocessorFile::Nested as fn(PathBuf) -> PreprocessorFile),
+            (r#"{"processor_class": "CLIPProcessor"}"#, PreprocessorFile::Alone),
+        ] {
+            let folder = folder(
+                &[CONFIG, TOKENIZER, SAFETENSORS, PREPROCESSOR]
+                    .map(|name| (name, "{}"))
+                    .into_iter()
+                    .chain([(PROCESSOR, processor)])
+                    .collect::<Vec<_>>(),
+            );
+            let found = located(&folder).unwrap().preprocessor.unwrap();
+            let name = if processor == nested { PROCESSOR } else { PREPROCESSOR };
+            assert_eq!(found, expected(folder.path().join(name)));
+        }
+        let folder = folder(&[(CONFIG, ""), (TOKENIZER, ""), (SAFETENSORS, ""), (PROCESSOR, "[")]);
+        assert!(refused(&folder).contains(PROCESSOR));
+    }
+
+    #[test]
+    fn pieces_are_each_given_once_and_must_be_there() {
+        let index = r#"{"weight_map": {"x": "b.safetensors", "y": "a.safetensors", "z": "b.safetensors"}}"#;
+        let files = [(CONFIG, "{}"), (TOKENIZER, "{}"), (SAFETENSORS_INDEX, index), ("b.safetensors", "")];
+        let folder = folder(&files);
+        assert!(refused(&folder).contains("names a.safetensors, which is missing"));
+        let [a, b] = ["a.safetensors", "b.safetensors"].map(|name| folder.path().join(name));
+        fs::write(&a, "").unwrap();
+        assert_eq!(located(&folder).unwrap().weights, WeightFiles::Safetensors(vec![a, b]));
+    }
+
+    #[test]
+    fn a_piece_may_not_be_outside_the_folder() {
+        for name in ["../a.safetensors", "/a.safetensors", "..", "", "a\\\\b"] {
+            let index = format!(r#"{{"weight_map": {{"x": "{name}"}}}}"#);
+            let folder = folder(&[(CONFIG, "{}"), (TOKENIZER, "{}"), (SAFETENSORS_INDEX, &index)]);
+            assert!(refused(&folder).contains("not the name of a file beside it"), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_a_folder_lacks_is_named() {
+        assert!(refused(&folder(&[])).contains("no config.json"));
+        assert!(
+            refused(&folder(&[(CONFIG, ""), (VOCAB, "")])).contains("nor both vocab.json and merges.txt")
+        );
+        assert!(refused(&folder(&[(CONFIG, ""), (TOKENIZER, "")])).contains("no model.safetensors"));
+    }
+}
