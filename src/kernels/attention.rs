@@ -135,7 +135,10 @@ impl Kernel for Head<'_> {
             let seen = if causal { first_query + first + rows } else { tokens };
             let seen_by = |row: usize| if causal { first_query + first + row + 1 } else { tokens };
             let tiles = rows.div_ceil(S::TILE_ROWS);
-            let bounds = |tile: usize| rows * tile / tiles..rows * (tile + 1) / tiles;
+            // As even as can be; divided here, once, because tiles of so few products are short.
+            let (least, more) = (rows / tiles, rows % tiles);
+            let start = |tile: usize| tile * least + tile.min(more);
+            let bounds = |tile: usize| start(tile)..start(tile + 1);
 
             let q = &part(0)[(first_query + first) * stride..];
             for (n, w) in keys.chunks_exact(head_width * group).take(seen.div_ceil(group)).enumerate() {
@@ -174,8 +177,12 @@ impl Kernel for Head<'_> {
                     for (m, row) in rows.enumerate() {
                         let factor = simd.splat(1.0 / totals[row]);
                         let y = &mut y.row(first + row)[n * group..][..columns];
-                        for (y, sums) in y.chunks_mut(S::LANES).zip(tile.row(m).chunks_exact(S::LANES)) {
-                            simd.write_some(y, simd.mul(simd.load(sums), factor));
+                        let sums = tile.row(m);
+                        // Not chunks of both, zipped: the compiler may leave the zip's making a call,
+                        // with two divisions and without the instructions of `S`, for every row.
+                        for v in (0..columns).step_by(S::LANES) {
+                            let y = &mut y[v..columns.min(v + S::LANES)];
+                            simd.write_some(y, simd.mul(simd.load(&sums[v..]), factor));
                         }
                     }
                 }
@@ -212,7 +219,15 @@ fn fill<S: Simd>(
     for (n, to) in to_values.chunks_exact_mut(tokens * group).enumerate() {
         let columns = (head_width - n * group).min(group);
         for (token, to) in to.chunks_exact_mut(group).enumerate() {
-            to[..columns].copy_from_slice(&values[token * stride + n * group..][..columns]);
+            let from = &values[token * stride + n * group..][..columns];
+            if columns == group {
+                // Whole vectors, not a call for each token.
+                for v in (0..group).step_by(S::LANES) {
+                    simd.store(&mut to[v..], simd.load(&from[v..]));
+                }
+            } else {
+                to[..columns].copy_from_slice(from);
+            }
         }
     }
 }

@@ -109,11 +109,15 @@ fn product_of<S: Simd, const V: usize, const M: usize>(
             // assertions above.
             unsafe {
                 let w = w.add(k * w_stride);
-                let w: [S::F32; V] = std::array::from_fn(|v| simd.load_ptr(w.add(v * S::LANES)));
+                // Not `from_fn`: its closure may be left a call, without the instructions of `S`.
+                let mut columns = [simd.splat(0.0); V];
+                for v in 0..V {
+                    columns[v] = simd.load_ptr(w.add(v * S::LANES));
+                }
                 for m in 0..M {
                     let x = simd.splat(*x.add(m * x_stride + k));
                     for v in 0..V {
-                        sums[m][v] = simd.mul_add(x, w[v], sums[m][v]);
+                        sums[m][v] = simd.mul_add(x, columns[v], sums[m][v]);
                     }
                 }
             }
