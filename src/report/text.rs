@@ -1,7 +1,7 @@
 //! Text for people.
 
 use super::{Record, Spelling, picture};
-use crate::messages::Messages;
+use crate::messages::{Messages, stdout_has_colour};
 use crate::score::{Score, Verdict};
 use anyhow::Result;
 use std::io::Write;
@@ -26,7 +26,7 @@ pub(super) struct Text<'a> {
 
 impl<'a> Text<'a> {
     pub(super) fn new(terminal: bool, messages: &'a Messages) -> Self {
-        let colour = terminal && anstream::stdout().current_choice() != anstream::ColorChoice::Never;
+        let colour = terminal && stdout_has_colour();
         Self { messages, terminal, colour, first: true }
     }
 
