@@ -29,7 +29,7 @@ pub const MAX_LANES: usize = 16;
 pub trait Simd: Copy + Send + Sync + 'static {
     /// A vector of [`Self::LANES`] f32.
     type F32: Copy;
-    /// Elements of a vector, a power of two of at least four and at most [`MAX_LANES`].
+    /// Elements of a vector, a power of two of at least four and at most 16.
     const LANES: usize;
     /// Rows of the tile of sums that a product keeps in registers.
     const TILE_ROWS: usize;
