@@ -274,7 +274,10 @@ mod unix {
             }
             let kill = Command::new("kill").args([&format!("-{name}"), &child.id().to_string()]).status();
             assert!(kill.unwrap().success());
+            // Waiting would close it, and the run could end with its input before the signal comes.
+            let stdin = child.stdin.take();
             let status = child.wait().unwrap();
+            drop(stdin);
             assert_eq!(status.signal(), Some(number), "{status}");
             assert_eq!(fs::read_dir(&folder).unwrap().count(), 0, "what it began is cleared away");
         }
