@@ -28,6 +28,14 @@ pub(super) enum PreparedContent {
     SameAs(ImageName),
 }
 
+/// The key of a source that was not read yet.
+pub(super) fn key_of(source: &ImageSource) -> ImageKey {
+    match &source.origin {
+        Origin::File(path) => ImageKey::of_file(path),
+        _ => ImageKey::default(),
+    }
+}
+
 /// Waits for a source's server.
 pub(super) fn fetch(source: ImageSource) -> ImageSource {
     let name = source.name.clone();
@@ -46,12 +54,10 @@ pub(super) struct Stages {
 
 impl Stages {
     /// An image that is known without reading anything.
-    pub(super) fn recognise(&self, source: &ImageSource) -> Option<Prepared> {
+    pub(super) fn recognise(&self, source: &ImageSource, key: &ImageKey) -> Option<Prepared> {
         let content = match &source.origin {
             // A picture that is shown must be decoded.
-            Origin::File(path) if !self.keep_pictures => {
-                PreparedContent::Embedding(self.known(&ImageKey::of_file(path))?)
-            }
+            Origin::File(_) if !self.keep_pictures => PreparedContent::Embedding(self.known(key)?),
             Origin::SameAs(earlier) => PreparedContent::SameAs(earlier.clone()),
             _ => return None,
         };
@@ -64,11 +70,7 @@ impl Stages {
     }
 
     /// Reads and decodes an image; that something panics is a failure of this image alone.
-    pub(super) fn prepare(&self, source: ImageSource) -> Prepared {
-        let key = match &source.origin {
-            Origin::File(path) => ImageKey::of_file(path),
-            _ => ImageKey::default(),
-        };
+    pub(super) fn prepare(&self, source: ImageSource, key: ImageKey) -> Prepared {
         let may_be_linked = matches!(source.origin, Origin::Bytes(_));
         let image = source.name.clone();
         let work = || self.content(source.read(), key);

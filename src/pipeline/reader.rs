@@ -152,7 +152,8 @@ impl SourceReader {
                     anyhow!("{} is both an input and the output; write to another file", source.name);
                 return self.send(Coming::Refusal(refusal));
             }
-            if let Some(known) = self.stages.recognise(&source) {
+            let key = prepare::key_of(&source);
+            if let Some(known) = self.stages.recognise(&source, &key) {
                 self.send(Coming::Ready(known))?;
                 continue;
             }
@@ -165,12 +166,12 @@ impl SourceReader {
                 let pool = self.pool.clone();
                 fetchers.fetch(move || {
                     let fetched = prepare::fetch(source);
-                    pool.spawn(move || drop(result.send(stages.prepare(fetched))));
+                    pool.spawn(move || drop(result.send(stages.prepare(fetched, key))));
                 });
             } else {
                 permits.recv().map_err(|_| Abandoned)?;
                 self.pool.spawn(move || {
-                    let _ = result.send(stages.prepare(source));
+                    let _ = result.send(stages.prepare(source, key));
                     let _ = done.send(());
                 });
             }

@@ -13,10 +13,10 @@ pub use jpeg::{APP1, SOS, Segments};
 
 use super::orient::{orientation, turn};
 use super::{Picture, PixelsError};
+use crate::bug;
 use image::{ColorType, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage};
 use std::borrow::Cow;
 use std::io::Cursor;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// The most pixels of a picture: where Pillow, too, takes it for a decompression bomb.
 const MAX_PIXELS: u64 = 178_956_970;
@@ -42,7 +42,7 @@ impl Picture {
             _ => Err(PixelsError::Format),
         };
         // Decoders are written for valid files; hostile ones find the assertion that does not hold.
-        let picture = catch_unwind(AssertUnwindSafe(decode))
+        let picture = bug::caught(decode)
             .unwrap_or_else(|_| Err(PixelsError::Decode("the file makes its decoder fail".into())))?;
         Ok(Self(turn(picture, orientation(bytes, format))))
     }
