@@ -1,6 +1,7 @@
 //! The files of a model: their names, which of them it has, and which of two are preferred.
 
 use super::open_file::{FileRole, OpenFile};
+use crate::model::config::is_hugging_face;
 use crate::model::layout::Layout;
 use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::{Map, Value};
@@ -10,12 +11,29 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 const CONFIG: &str = "config.json";
+/// What open_clip writes, its preprocessing included.
+const OPEN_CLIP_CONFIG: &str = "open_clip_config.json";
 pub(super) const PREPROCESSOR: &str = "preprocessor_config.json";
 /// What transformers 5 writes instead.
 pub(super) const PROCESSOR: &str = "processor_config.json";
 pub(super) const SAFETENSORS: &str = "model.safetensors";
 const SAFETENSORS_INDEX: &str = "model.safetensors.index.json";
 const PICKLE: &str = "pytorch_model.bin";
+/// Where open_clip has its weights, the best first (`open_clip/factory.py`, `_find_checkpoint_in_dir`,
+/// and what is named likewise).
+const OPEN_CLIP_WEIGHTS: &[&str] = &[
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.safetensors",
+    "open_clip_pytorch_model.bin",
+    "open_clip_pytorch_model.pth",
+    "open_clip_pytorch_model.pt",
+    SAFETENSORS,
+    PICKLE,
+    "pytorch_model.pth",
+    "pytorch_model.pt",
+    "model.pth",
+    "model.pt",
+];
 const TOKENIZER: &str = "tokenizer.json";
 const VOCAB: &str = "vocab.json";
 const MERGES: &str = "merges.txt";
@@ -27,9 +45,9 @@ pub struct ModelFiles {
     pub name: String,
     /// How its checkpoint names tensors.
     pub layout: Layout,
-    /// `config.json`.
+    /// `config.json`, or `open_clip_config.json`.
     pub config: PathBuf,
-    /// How images are prepared, where the model says so.
+    /// How images are prepared, where the model says so in a file of its own.
     pub preprocessor: Option<PreprocessorFile>,
     /// The weights.
     pub weights: WeightFiles,
@@ -73,7 +91,7 @@ impl<F> PreprocessorFile<F> {
 pub enum WeightFiles {
     /// `model.safetensors`, or the pieces that `model.safetensors.index.json` names.
     Safetensors(Vec<PathBuf>),
-    /// `pytorch_model.bin`.
+    /// `pytorch_model.bin`, or another file that torch wrote.
     Pickle(PathBuf),
 }
 
@@ -113,6 +131,11 @@ impl<F> TokenizerFiles<F> {
 }
 
 impl ModelFiles {
+    /// Whether nothing says how images are prepared.
+    pub(super) fn lacks_preprocessor(&self) -> bool {
+        self.layout == Layout::HuggingFace && self.preprocessor.is_none()
+    }
+
     /// The folders they are in: one, or two where the weights come from another revision.
     pub fn folders(&self) -> Vec<&Path> {
         let mut folders: Vec<_> = self.paths().into_iter().filter_map(Path::parent).collect();
@@ -150,15 +173,65 @@ pub(super) type Find<'a> = &'a dyn Fn(&str) -> Result<Option<PathBuf>>;
 ///
 /// *Errors* when there is none of a kind that the model needs, or one cannot be read.
 pub(super) fn gather(name: &str, at_hand: Find, anywhere: Find, optional: Find) -> Result<ModelFiles> {
+    let of = |layout, config| gather_layout(name, layout, config, at_hand, anywhere, optional);
+    if let Ok(Some((layout, config))) = layout_at_hand(at_hand) {
+        return of(layout, config);
+    }
+    // A repository may have files of both layouts, and a configuration without the weights to it.
+    let config = anywhere(CONFIG)?;
+    let runs = config.clone().filter(|path| is_config_that_runs(path));
+    match runs.map(|config| of(Layout::HuggingFace, config)) {
+        Some(Ok(files)) => Ok(files),
+        failed => match (anywhere(OPEN_CLIP_CONFIG)?, failed) {
+            (Some(config), _) => of(Layout::OpenClip, config),
+            (None, Some(error)) => error,
+            // It says why it does not run.
+            (None, None) => of(
+                Layout::HuggingFace,
+                config.with_context(|| format!("there is no {CONFIG} or {OPEN_CLIP_CONFIG}"))?,
+            ),
+        },
+    }
+}
+
+/// The layout of which both the configuration and the weights are at hand.
+fn layout_at_hand(at_hand: Find) -> Result<Option<(Layout, PathBuf)>> {
+    for (layout, file) in [(Layout::HuggingFace, CONFIG), (Layout::OpenClip, OPEN_CLIP_CONFIG)] {
+        let config = at_hand(file)?.filter(|path| layout == Layout::OpenClip || is_config_that_runs(path));
+        if let Some(config) = config && weights(layout, at_hand)?.is_some() {
+            return Ok(Some((layout, config)));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether a `config.json` is of a model of transformers that clipclass runs.
+fn is_config_that_runs(path: &Path) -> bool {
+    fs::read(path).is_ok_and(|json| is_hugging_face(&json))
+}
+
+fn gather_layout(
+    name: &str,
+    layout: Layout,
+    config: PathBuf,
+    at_hand: Find,
+    anywhere: Find,
+    optional: Find,
+) -> Result<ModelFiles> {
     Ok(ModelFiles {
         name: name.to_owned(),
-        layout: Layout::HuggingFace,
-        config: anywhere(CONFIG)?.with_context(|| format!("there is no {CONFIG}"))?,
+        layout,
+        config,
         tokenizer: first(tokenizer, at_hand, anywhere)?
             .with_context(|| format!("there is no {TOKENIZER}, nor both {VOCAB} and {MERGES}"))?,
-        preprocessor: first(preprocessor, at_hand, optional)?,
-        weights: first(weights, at_hand, anywhere)?
-            .with_context(|| format!("there is no {SAFETENSORS}, {SAFETENSORS_INDEX} or {PICKLE}"))?,
+        preprocessor: match layout {
+            Layout::HuggingFace => first(preprocessor, at_hand, optional)?,
+            Layout::OpenClip => None,
+        },
+        weights: first(|find| weights(layout, find), at_hand, anywhere)?.with_context(|| match layout {
+            Layout::HuggingFace => format!("there is no {SAFETENSORS}, {SAFETENSORS_INDEX} or {PICKLE}"),
+            Layout::OpenClip => format!("there is none of {}", OPEN_CLIP_WEIGHTS.join(", ")),
+        })?,
     })
 }
 
@@ -194,7 +267,26 @@ fn tokenizer(find: Find) -> Result<Option<TokenizerFiles>> {
     Ok(find(MERGES)?.map(|merges| TokenizerFiles::Bpe { vocab, merges }))
 }
 
-fn weights(find: Find) -> Result<Option<WeightFiles>> {
+fn weights(layout: Layout, find: Find) -> Result<Option<WeightFiles>> {
+    match layout {
+        Layout::HuggingFace => hugging_face_weights(find),
+        Layout::OpenClip => open_clip_weights(find),
+    }
+}
+
+fn open_clip_weights(find: Find) -> Result<Option<WeightFiles>> {
+    for name in OPEN_CLIP_WEIGHTS {
+        if let Some(path) = find(name)? {
+            return Ok(Some(match name.ends_with(".safetensors") {
+                true => WeightFiles::Safetensors(vec![path]),
+                false => WeightFiles::Pickle(path),
+            }));
+        }
+    }
+    Ok(None)
+}
+
+fn hugging_face_weights(find: Find) -> Result<Option<WeightFiles>> {
     if let Some(path) = find(SAFETENSORS)? {
         return Ok(Some(WeightFiles::Safetensors(vec![path])));
     }

@@ -46,20 +46,29 @@ pub struct HubOptions {
     pub offline: bool,
 }
 
-/// Finds the files of `model`, a folder or a repository, downloading what the hub cache lacks.
+/// What open_clip has before the name of a repository.
+const REPOSITORY_PREFIX: &str = "hf-hub:";
+/// What open_clip has before the path of a folder.
+const FOLDER_PREFIX: &str = "local-dir:";
+
+/// Finds the files of `model`, a folder or a repository, downloading what the hub cache lacks. Before
+/// it may stand `hf-hub:` or `local-dir:`, which says what it is.
 ///
 /// *Errors* when a file that the model needs is not in the folder, or neither in the hub cache nor
 /// to be had from the hub.
 pub fn locate(model: &str, options: &HubOptions, messages: &Messages) -> Result<ModelFiles> {
+    let repository = model.strip_prefix(REPOSITORY_PREFIX);
+    let path = model.strip_prefix(FOLDER_PREFIX);
+    let model = repository.or(path).unwrap_or(model);
     let folder = expand_home(model);
-    if is_path(model) || folder.exists() {
+    if repository.is_none() && (path.is_some() || is_path(model) || folder.exists()) {
         ensure!(
             options.revision.is_none(),
             "a revision is one of a repository, and {model} is a folder: leave out --revision"
         );
         let files =
             in_folder(model, &folder).with_context(|| format!("cannot use the folder {model} as a model"))?;
-        if files.preprocessor.is_none() {
+        if files.lacks_preprocessor() {
             warn_of_no_preprocessor(format_args!("the folder {model}"), messages);
         }
         return Ok(files);
@@ -77,7 +86,7 @@ pub fn locate(model: &str, options: &HubOptions, messages: &Messages) -> Result<
 fn warn_of_no_preprocessor(place: impl fmt::Display, messages: &Messages) {
     messages.warning(format_args!(
         "{place} has neither {PREPROCESSOR} nor {PROCESSOR} with an image_processor: \
-         images are prepared as for OpenAI's models"
+         images are prepared as is its family's way"
     ));
 }
 
@@ -122,13 +131,13 @@ fn in_repository(
             format!("cannot use {id}, revision {revision}, of {endpoint} (hub cache: {cache})")
         }
     })?;
-    match files.preprocessor {
-        Some(_) => {}
-        None if repository.preprocessor_is_unknown.get() => messages.warning(format_args!(
+    match files.lacks_preprocessor() {
+        false => {}
+        true if repository.preprocessor_is_unknown.get() => messages.warning(format_args!(
             "{PREPROCESSOR} or {PROCESSOR} of {id} is not in the hub cache, and the hub was not asked: \
-             images are prepared as for OpenAI's models"
+             images are prepared as is its family's way"
         )),
-        None => warn_of_no_preprocessor(format_args!("{id}, revision {revision},"), messages),
+        true => warn_of_no_preprocessor(format_args!("{id}, revision {revision},"), messages),
     }
     Ok(files)
 }
@@ -239,6 +248,19 @@ mod tests {
         let options = HubOptions { revision: Some("main".into()), ..Default::default() };
         let message = locate(folder.path().to_str().unwrap(), &options, &Messages::new(true)).unwrap_err();
         assert!(message.to_string().contains("--revision"), "{message}");
+    }
+
+    #[test]
+    fn prefix_says_whether_a_folder_or_a_repository_is_meant() {
+        let offline = HubOptions { offline: true, ..Default::default() };
+        let refusal = |model: &str| {
+            format!("{:#}", locate(model, &offline, &Messages::new(true)).unwrap_err())
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().to_str().unwrap();
+        assert!(refusal(&format!("local-dir:{path}")).contains("as a model: there is no config.json"));
+        assert!(refusal("local-dir:no/where").contains("it does not exist"));
+        assert!(refusal("hf-hub:src/hub").contains("cannot use src/hub, revision main, offline"));
     }
 
     #[test]

@@ -29,7 +29,7 @@ use crate::score::Scoring;
 use anyhow::{Context, Result};
 use backend::Backend;
 use candle_core::Device;
-use config::{ModelConfig, read_transform};
+use config::ModelConfig;
 use device::{DeviceTask, explain_memory};
 use precision::Precision;
 use std::io;
@@ -61,19 +61,22 @@ impl Checkpoint {
     pub fn open(files: &ModelFiles, device: &Device, precision: Precision) -> Result<Self> {
         let backend = Backend::of(device, precision)?;
         let config_file = Arc::new(OpenFile::open(FileRole::Config, &files.config)?);
-        let config = ModelConfig::read(&config_file)?;
         let preprocessor = files.preprocessor.as_ref().map(PreprocessorFile::open).transpose()?;
-        let transform = read_transform(preprocessor.as_ref(), config.vision.image_size)?;
+        let (config, transform) = ModelConfig::read(files.layout, &config_file, preprocessor.as_ref())?;
         let tokenizer = files.tokenizer.open()?;
         let weights = Weights::open(&files.weights, files.layout)?;
         let mut open = vec![config_file];
         open.extend(preprocessor.iter().map(|preprocessor| preprocessor.file().clone()));
         open.extend(tokenizer.all().into_iter().cloned());
         open.extend(weights.files().iter().cloned());
+        let text = TextWeights::find(&weights, &config)?;
+        let vision = VisionWeights::find(&weights, &config)?;
+        let scoring = config.family.scoring(&weights)?;
+        weights.check_all_used()?;
         Ok(Self {
-            text: TextWeights::find(&weights, &config)?,
-            vision: VisionWeights::find(&weights, &config)?,
-            scoring: config.family.scoring(&weights)?,
+            text,
+            vision,
+            scoring,
             config,
             transform,
             tokenizer,

@@ -58,6 +58,11 @@ impl Tokenizer {
         Ok(Self { start_of_text: id(special.start)?, end_of_text: id(special.end)?, tokenizer, context })
     }
 
+    /// What prompts are padded with: 0, as in open_clip.
+    pub fn pad_id(&self) -> u32 {
+        0
+    }
+
     /// The tokens of a prompt, at most the context length, end of text always among them.
     pub fn encode(&self, prompt: &str) -> Result<Tokens> {
         let encoding = self.tokenizer.encode_fast(prompt, false).map_err(Error::from_boxed)?;
