@@ -374,6 +374,44 @@ mod tests {
     }
 
     #[test]
+    fn layout_is_that_of_the_configuration_whose_weights_are_there() {
+        let clip = r#"{"model_type": "clip"}"#;
+        let timm = r#"{"architecture": "vit_base_patch16_clip_224"}"#;
+        let open = (OPEN_CLIP_CONFIG, "{}");
+        let tokenizer = (TOKENIZER, "{}");
+        let weights = "open_clip_model.safetensors";
+        for (files, layout, config, expected) in [
+            (vec![(CONFIG, clip), open, (SAFETENSORS, ""), (weights, "")], Layout::HuggingFace, CONFIG, SAFETENSORS),
+            (vec![(CONFIG, clip), open, (weights, "")], Layout::OpenClip, OPEN_CLIP_CONFIG, weights),
+            // `model.safetensors` is timm's then, and has the vision tower only.
+            (vec![(CONFIG, timm), open, (SAFETENSORS, ""), (weights, "")], Layout::OpenClip, OPEN_CLIP_CONFIG, weights),
+            (vec![open, (SAFETENSORS, "")], Layout::OpenClip, OPEN_CLIP_CONFIG, SAFETENSORS),
+        ] {
+            let folder = folder(&[files, vec![tokenizer]].concat());
+            let found = located(&folder).unwrap();
+            assert_eq!((found.layout, &found.config), (layout, &folder.path().join(config)));
+            assert_eq!(found.weights, WeightFiles::Safetensors(vec![folder.path().join(expected)]));
+            assert_eq!(found.preprocessor, None);
+        }
+    }
+
+    #[test]
+    fn open_clips_weights_are_taken_in_its_own_order() {
+        let folder = folder(&[(OPEN_CLIP_CONFIG, "{}"), (TOKENIZER, "{}")]);
+        let missing = refused(&folder);
+        assert!(missing.contains("there is none of open_clip_model.safetensors, "), "{missing}");
+        for name in OPEN_CLIP_WEIGHTS.iter().rev() {
+            let path = folder.path().join(name);
+            fs::write(&path, "").unwrap();
+            let expected = match name.ends_with(".safetensors") {
+                true => WeightFiles::Safetensors(vec![path]),
+                false => WeightFiles::Pickle(path),
+            };
+            assert_eq!(located(&folder).unwrap().weights, expected);
+        }
+    }
+
+    #[test]
     fn preprocessing_that_transformers_5_nests_comes_first_if_it_is_there() {
         let nested = r#"{"image_processor": {"size": 224}, "processor_class": "CLIPProcessor"}"#;
         for (processor, expected) in [

@@ -86,7 +86,7 @@ pub fn locate(model: &str, options: &HubOptions, messages: &Messages) -> Result<
 fn warn_of_no_preprocessor(place: impl fmt::Display, messages: &Messages) {
     messages.warning(format_args!(
         "{place} has neither {PREPROCESSOR} nor {PROCESSOR} with an image_processor: \
-         images are prepared as is its family's way"
+         images are prepared as is its family's way, for CLIP OpenAI's"
     ));
 }
 
@@ -135,7 +135,7 @@ fn in_repository(
         false => {}
         true if repository.preprocessor_is_unknown.get() => messages.warning(format_args!(
             "{PREPROCESSOR} or {PROCESSOR} of {id} is not in the hub cache, and the hub was not asked: \
-             images are prepared as is its family's way"
+             images are prepared as is its family's way, for CLIP OpenAI's"
         )),
         true => warn_of_no_preprocessor(format_args!("{id}, revision {revision},"), messages),
     }

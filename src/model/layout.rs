@@ -138,6 +138,8 @@ const OPEN_CLIP: &[Rule] = &[
     ("vision.pre_norm", "visual.trunk.norm_pre", NAME),
     ("vision.blocks", "visual.trunk.blocks", TIMM_BLOCK),
     ("vision.post_norm", "visual.trunk.norm", NAME),
+    // After the mean of all patches.
+    ("vision.post_norm", "visual.trunk.fc_norm", NAME),
     ("vision.pool", "visual.trunk.attn_pool", TIMM_POOL),
     ("vision.projection", "visual.trunk.head", NAME),
     ("vision.projection", "visual.head.proj", NAME),

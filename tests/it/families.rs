@@ -5,6 +5,7 @@
 
 use crate::formula::{uniform, weight};
 use crate::golden::{assert_same_embeddings, json, rows, rows_of};
+use crate::world::{LABELS, MODEL, clipclass, refusal, stdout_of};
 use anyhow::Result;
 use clipclass::hub::{FileRole, OpenFile, WeightFiles};
 use clipclass::model::backend::{Backend, Products};
@@ -19,6 +20,9 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+
+/// `tiny-clip` in open_clip's layout.
+const TINY_OPEN_CLIP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/tiny-open-clip");
 
 /// A network of the goldens.
 #[derive(Deserialize)]
@@ -176,6 +180,72 @@ fn well_known_models_have_the_embeddings_of_their_originals_by_their_own_configu
 #[ignore = "minutes, and gigabytes"]
 fn large_models_have_the_embeddings_of_their_originals_at_full_size() {
     assert_eq!(assert_same_networks("large", &Backend::Kernels(Products::F32), |_| true), 6);
+}
+
+#[test]
+fn same_weights_in_two_layouts_give_the_same_records_to_the_digit() {
+    let classify = |model: &str| {
+        let images = ["tree.jpg", "cat.png", "panorama.png", "orientation-6.webp", "small.png", "grey.png"];
+        let images = images.map(|name| format!("fixtures/images/{name}"));
+        let output = clipclass()
+            .args(["--json", "--no-cache", "--labels", LABELS, "-t", "a photo of {}", "-t", "it's {}!", "--model", model])
+            .args(images)
+            .output()
+            .unwrap();
+        stdout_of(&output, 0)
+    };
+    let records = classify(MODEL);
+    assert_eq!(records.lines().count(), 6);
+    assert_eq!(classify(TINY_OPEN_CLIP), records);
+    assert_eq!(classify(&format!("local-dir:{TINY_OPEN_CLIP}")), records);
+}
+
+#[test]
+fn checkpoint_of_a_training_run_is_read_as_it_is() {
+    let weights = Weights::open(&WeightFiles::Pickle("fixtures/golden/training.pt".into()), Layout::OpenClip).unwrap();
+    // Written as `arange`: [2, 3], applied from the other side, and the second of three matrices [2, 2].
+    let projection = weights.view("vision.projection.weight", &[3, 2]).unwrap().values().unwrap();
+    assert_eq!(*projection, [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]);
+    let key = weights.view("text.blocks.0.key.weight", &[2, 2]).unwrap().values().unwrap();
+    assert_eq!(*key, [4.0, 5.0, 6.0, 7.0]);
+    assert_eq!(*weights.view("logit_scale", &[]).unwrap().values().unwrap(), [2.5]);
+    weights.check_all_used().unwrap();
+}
+
+#[test]
+fn tensor_that_the_configuration_does_not_ask_for_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for file in ["open_clip_config.json", "tokenizer.json", "open_clip_model.safetensors"] {
+        fs::copy(Path::new(TINY_OPEN_CLIP).join(file), folder.path().join(file)).unwrap();
+    }
+    let path = folder.path().join("open_clip_config.json");
+    let mut config = json(path.to_str().unwrap());
+    config["model_cfg"]["vision_cfg"]["layers"] = 2.into();
+    fs::write(&path, config.to_string()).unwrap();
+    let output = clipclass().args(["-l", "a tree,a cat", "fixtures/images/tree.jpg", "-m"]).arg(folder.path()).output().unwrap();
+    let told = refusal(&output);
+    assert!(told.contains("does not ask for 12 of the tensors, as visual.transformer.resblocks.2."), "{told}");
+}
+
+#[test]
+fn model_that_is_not_supported_says_what_it_is_and_what_is_near() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = r#"{"model_cfg": {"embed_dim": 512, "custom_text": true, "vision_cfg": {"image_size": 224,
+        "timm_model_name": "eva02_base_patch16_clip_224", "timm_pool": "token", "timm_proj": null},
+        "text_cfg": {}}, "preprocess_cfg": {}}"#;
+    fs::write(folder.path().join("open_clip_config.json"), config).unwrap();
+    for file in ["tokenizer.json", "open_clip_model.safetensors"] {
+        fs::copy(Path::new(TINY_OPEN_CLIP).join(file), folder.path().join(file)).unwrap();
+    }
+    let output = clipclass().args(["-l", "a tree,a cat", "fixtures/images/tree.jpg", "-m"]).arg(folder.path()).output().unwrap();
+    let told = refusal(&output);
+    assert!(
+        told.contains(
+            "it has an EVA02 tower in open_clip's layout, which clipclass does not run; near ones: \
+             apple/DFN2B-CLIP-ViT-B-16, timm/ViT-B-16-SigLIP2"
+        ),
+        "{told}"
+    );
 }
 
 #[test]

@@ -365,3 +365,141 @@ fn transform(mut keys: Keys, image_size: usize) -> Result<Transform> {
         image_size: size,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the package's `ViT-B-32` says, with more keys.
+    fn config(model: Value, vision: Value, text: Value, preprocess: Value) -> Value {
+        let mut model_cfg = json!({
+            "embed_dim": 512,
+            "vision_cfg": {"image_size": 224, "layers": 12, "width": 768, "patch_size": 32},
+            "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 512, "heads": 8, "layers": 12}
+        });
+        let merge = |into: &mut Value, from: Value| {
+            let Value::Object(from) = from else { panic!("not an object") };
+            into.as_object_mut().unwrap().extend(from);
+        };
+        merge(&mut model_cfg["vision_cfg"], vision);
+        merge(&mut model_cfg["text_cfg"], text);
+        merge(&mut model_cfg, model);
+        json!({"model_cfg": model_cfg, "preprocess_cfg": preprocess})
+    }
+
+    fn parsed(config: &Value) -> Result<(ModelConfig, Transform)> {
+        let (config, transform) = parse(config.to_string().as_bytes())?;
+        config.check()?;
+        Ok((config, transform))
+    }
+
+    #[test]
+    fn plain_config_is_that_of_clip_with_an_exact_gelu() {
+        let (config, transform) = parsed(&config(json!({}), json!({}), json!({}), json!({}))).unwrap();
+        assert_eq!((config.family, config.projection_dim), (Family::Clip, 512));
+        let vision = &config.vision;
+        assert_eq!((vision.tower.num_attention_heads, vision.tower.intermediate_size), (12, 3072));
+        assert_eq!((vision.tower.activation, vision.pooling), (Activation::Gelu, ImagePooling::ClassToken));
+        assert_eq!((vision.pre_norm, vision.tokens()), (true, 50));
+        let text = &config.text;
+        assert_eq!((text.mask, text.pooling), (Mask::Causal, TextPooling::LargestId));
+        assert_eq!(text.tokens, TokensConfig::OpenClip { clean: None });
+        assert_eq!((transform.resize, transform.crop), (Some(Resize::ShortestEdge(224)), Some((224, 224))));
+        assert_eq!((transform.mean, transform.std), OPENAI_NORMALISATION);
+    }
+
+    #[test]
+    fn name_of_a_config_without_more_is_read_too() {
+        let Value::Object(mut file) = config(json!({}), json!({}), json!({}), json!({})) else { panic!() };
+        let model = file.remove("model_cfg").unwrap();
+        assert_eq!(parsed(&model).unwrap().0.projection_dim, 512);
+        assert!(parsed(&json!({"model": 1})).unwrap_err().to_string().contains("no model_cfg"));
+    }
+
+    #[test]
+    fn preprocessing_is_as_it_says_at_the_size_of_the_network() {
+        let of = |preprocess| {
+            parsed(&config(json!({}), json!({"image_size": [256, 256]}), json!({}), preprocess)).unwrap().1
+        };
+        let squashed = of(json!({"size": 999, "mean": 0.5, "std": [0.5, 0.25, 1.0], "interpolation": "bilinear",
+            "resize_mode": "squash", "fill_color": 0, "mode": "RGB"}));
+        assert_eq!((squashed.resize, squashed.crop), (Some(Resize::Exact { height: 256, width: 256 }), None));
+        assert_eq!((squashed.mean, squashed.std), ([0.5; 3], [0.5, 0.25, 1.0]));
+        assert_eq!(squashed.filter, Filter::Bilinear);
+        let longest = of(json!({"resize_mode": "longest", "fill_color": 114, "interpolation": "random"}));
+        assert_eq!(longest.resize, Some(Resize::LongestEdge { long: 256, fill: 114 }));
+        assert_eq!(longest.filter, Filter::Bicubic);
+    }
+
+    #[test]
+    fn tokens_are_made_as_the_config_says() {
+        let of = |text| parsed(&config(json!({}), json!({}), text, json!({}))).unwrap().0.text.tokens;
+        let name = "bert-base-uncased".to_owned();
+        assert_eq!(
+            of(json!({"hf_tokenizer_name": name, "tokenizer_kwargs": {"strip_sep_token": true}})),
+            TokensConfig::Named { name, clean: None, strips_separator: true }
+        );
+        let clean = Some("canonicalize".to_owned());
+        assert_eq!(of(json!({"tokenizer_kwargs": {"clean": "canonicalize"}})), TokensConfig::OpenClip { clean });
+    }
+
+    #[test]
+    fn towers_that_are_not_built_are_called_by_their_kind_with_near_ones() {
+        let trunk = |name: &str| json!({"timm_model_name": name, "timm_pool": "token", "timm_proj": null});
+        for (vision, kind, near) in [
+            (trunk("eva02_base_patch16_clip_224"), "an EVA02 tower", "apple/DFN2B-CLIP-ViT-B-16"),
+            (trunk("eva02_large_patch14_clip_336"), "an EVA02 tower", "CLIP-ViT-L-14-DataComp"),
+            (trunk("fastvit_mci2"), "a FastViT tower", "timm/ViT-B-16-SigLIP2"),
+            (trunk("vit_base_mci_224"), "a hybrid", "apple/DFN2B-CLIP-ViT-B-16"),
+            (trunk("vit_pe_core_large_patch14_336"), "a Perception Encoder's tower", "ViT-L-16-SigLIP2-256"),
+            (trunk("convnext_large"), "a ConvNeXt tower", "ViT-L-16-SigLIP2-256"),
+            (trunk("vitamin_small_224"), "a ViTamin tower", "ViT-B-16-SigLIP2"),
+            (trunk("vit_medium_patch16_gap_256"), "vit_medium_patch16_gap_256", "ViT-B-16-SigLIP2"),
+            (json!({"layers": [3, 4, 6, 3], "width": 64}), "a ResNet tower", "apple/DFN2B-CLIP-ViT-B-16"),
+        ] {
+            let told = parsed(&config(json!({}), vision, json!({}), json!({}))).unwrap_err().to_string();
+            assert!(told.contains("in open_clip's layout, which clipclass does not run; near ones: "), "{told}");
+            assert!(told.contains(kind) && told.contains(near), "{told}");
+        }
+        let told = parsed(&config(json!({"multimodal_cfg": {}}), json!({}), json!({}), json!({}))).unwrap_err();
+        assert!(told.to_string().contains("it is a CoCa"), "{told}");
+        let told = parsed(&config(json!({}), json!({}), json!({"hf_model_name": "xlm-roberta-base"}), json!({})));
+        assert!(told.unwrap_err().to_string().contains("its text tower is xlm-roberta-base of Hugging Face"));
+    }
+
+    #[test]
+    fn every_key_that_changes_a_number_is_read_or_refused_by_name() {
+        for (model, vision, text, preprocess, told) in [
+            (json!({"spin": 1}), json!({}), json!({}), json!({}), "model_cfg: spin 1"),
+            (json!({}), json!({"swirl": 1}), json!({}), json!({}), "vision_cfg: swirl 1"),
+            (json!({}), json!({}), json!({"twist": 1}), json!({}), "text_cfg: twist 1"),
+            (json!({}), json!({"attentional_pool": true}), json!({}), json!({}), "attentional_pool true"),
+            (json!({}), json!({"pool_type": "none"}), json!({}), json!({}), "pool_type \"none\""),
+            (json!({}), json!({"qk_norm": true}), json!({}), json!({}), "vision_cfg: qk_norm true"),
+            (json!({}), json!({"block_type": "custom"}), json!({}), json!({}), "block_type \"custom\""),
+            (json!({}), json!({"image_size": [224, 336]}), json!({}), json!({}), "not square"),
+            (json!({}), json!({"norm_kwargs": {"bias": false}}), json!({}), json!({}), "norm_kwargs: bias false"),
+            (json!({}), json!({}), json!({"embed_cls": true}), json!({}), "text_cfg: embed_cls true"),
+            (json!({}), json!({}), json!({"pool_type": "none"}), json!({}), "pool_type \"none\""),
+            (json!({}), json!({}), json!({"proj_type": "mlp"}), json!({}), "proj_type \"mlp\""),
+            (json!({}), json!({}), json!({"scale_fc": true}), json!({}), "text_cfg: scale_fc true"),
+            (json!({}), json!({}), json!({"tokenizer_mode": "clips"}), json!({}), "tokenizer_mode \"clips\""),
+            (json!({}), json!({}), json!({"tokenizer_kwargs": {"language": "de"}}), json!({}), "language \"de\""),
+            (json!({"quick_gelu": true}), json!({"act_kwargs": {"approximate": "tanh"}}), json!({}), json!({}), "approximate"),
+            (json!({}), json!({}), json!({}), json!({"resize_mode": "wide"}), "resize_mode \"wide\""),
+            (json!({}), json!({}), json!({}), json!({"interpolation": "lanczos"}), "interpolation \"lanczos\""),
+            (json!({}), json!({}), json!({}), json!({"mode": "L"}), "mode \"L\""),
+        ] {
+            let error = parsed(&config(model, vision, text, preprocess)).unwrap_err();
+            assert!(format!("{error:#}").contains(told), "{error:#} but not {told}");
+        }
+    }
+
+    #[test]
+    fn trunk_of_another_size_than_its_name_says_is_refused() {
+        let vision = json!({"timm_model_name": "vit_base_patch16_siglip_224", "image_size": 256,
+            "timm_pool": "map", "timm_proj": "none"});
+        let told = parsed(&config(json!({}), vision, json!({}), json!({}))).unwrap_err().to_string();
+        assert!(told.contains("image_size is 256, and vit_base_patch16_siglip_224 takes images of 224"), "{told}");
+    }
+}
