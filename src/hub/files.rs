@@ -19,6 +19,7 @@ const PICKLE: &str = "pytorch_model.bin";
 const TOKENIZER: &str = "tokenizer.json";
 const VOCAB: &str = "vocab.json";
 const MERGES: &str = "merges.txt";
+const SENTENCEPIECE: &str = "spiece.model";
 
 /// The files of one model, all on the local disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,6 +85,8 @@ pub enum TokenizerFiles<F = PathBuf> {
     Json(F),
     /// `vocab.json` and `merges.txt`.
     Bpe { vocab: F, merges: F },
+    /// `spiece.model`.
+    SentencePiece(F),
 }
 
 impl TokenizerFiles {
@@ -98,6 +101,7 @@ impl TokenizerFiles {
                 vocab: open(FileRole::Vocabulary, vocab)?,
                 merges: open(FileRole::Merges, merges)?,
             },
+            Self::SentencePiece(path) => TokenizerFiles::SentencePiece(open(FileRole::Tokenizer, path)?),
         })
     }
 }
@@ -106,7 +110,7 @@ impl<F> TokenizerFiles<F> {
     /// Each file, in a fixed order.
     pub fn all(&self) -> Vec<&F> {
         match self {
-            Self::Json(file) => vec![file],
+            Self::Json(file) | Self::SentencePiece(file) => vec![file],
             Self::Bpe { vocab, merges } => vec![vocab, merges],
         }
     }
@@ -155,7 +159,7 @@ pub(super) fn gather(name: &str, at_hand: Find, anywhere: Find, optional: Find) 
         layout: Layout::HuggingFace,
         config: anywhere(CONFIG)?.with_context(|| format!("there is no {CONFIG}"))?,
         tokenizer: first(tokenizer, at_hand, anywhere)?
-            .with_context(|| format!("there is no {TOKENIZER}, nor both {VOCAB} and {MERGES}"))?,
+            .with_context(|| format!("there is no {TOKENIZER}, {VOCAB} with {MERGES}, or {SENTENCEPIECE}"))?,
         preprocessor: first(preprocessor, at_hand, optional)?,
         weights: first(weights, at_hand, anywhere)?
             .with_context(|| format!("there is no {SAFETENSORS}, {SAFETENSORS_INDEX} or {PICKLE}"))?,
@@ -190,8 +194,12 @@ fn tokenizer(find: Find) -> Result<Option<TokenizerFiles>> {
     if let Some(path) = find(TOKENIZER)? {
         return Ok(Some(TokenizerFiles::Json(path)));
     }
-    let Some(vocab) = find(VOCAB)? else { return Ok(None) };
-    Ok(find(MERGES)?.map(|merges| TokenizerFiles::Bpe { vocab, merges }))
+    if let Some(vocab) = find(VOCAB)?
+        && let Some(merges) = find(MERGES)?
+    {
+        return Ok(Some(TokenizerFiles::Bpe { vocab, merges }));
+    }
+    Ok(find(SENTENCEPIECE)?.map(TokenizerFiles::SentencePiece))
 }
 
 fn weights(find: Find) -> Result<Option<WeightFiles>> {
@@ -282,6 +290,13 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_may_have_a_model_of_sentencepiece_only() {
+        let folder = folder(&[CONFIG, SENTENCEPIECE, SAFETENSORS].map(|name| (name, "{}")));
+        let path = folder.path().join(SENTENCEPIECE);
+        assert_eq!(located(&folder).unwrap().tokenizer, TokenizerFiles::SentencePiece(path));
+    }
+
+    #[test]
     fn preprocessing_that_transformers_5_nests_comes_first_if_it_is_there() {
         let nested = r#"{"image_processor": {"size": 224}, "processor_class": "CLIPProcessor"}"#;
         for (processor, expected) in [
@@ -327,7 +342,8 @@ mod tests {
     fn what_a_folder_lacks_is_named() {
         assert!(refused(&folder(&[])).contains("no config.json"));
         assert!(
-            refused(&folder(&[(CONFIG, ""), (VOCAB, "")])).contains("nor both vocab.json and merges.txt")
+            refused(&folder(&[(CONFIG, ""), (VOCAB, "")]))
+                .contains("no tokenizer.json, vocab.json with merges.txt")
         );
         assert!(refused(&folder(&[(CONFIG, ""), (TOKENIZER, "")])).contains("no model.safetensors"));
     }

@@ -13,17 +13,20 @@
 mod cache;
 mod download;
 mod files;
+mod known;
 mod open_file;
 mod remote;
 mod settings;
 
 pub use files::{ModelFiles, PreprocessorFile, TokenizerFiles, WeightFiles};
+pub use known::{FigureSource, KNOWN_MODELS, KnownModel, known_model};
 pub use open_file::{FileDigest, FileRole, ModelDigest, OpenFile};
 
 use crate::messages::Messages;
 use anyhow::{Context, Result, ensure};
 use cache::{Cached, HubCache};
 use files::{PREPROCESSOR, PROCESSOR, SAFETENSORS, gather, in_folder};
+use known::nearest_names;
 use remote::{FetchError, Hub};
 use settings::{Settings, expand_home};
 use std::cell::{Cell, OnceCell};
@@ -64,13 +67,49 @@ pub fn locate(model: &str, options: &HubOptions, messages: &Messages) -> Result<
         }
         return Ok(files);
     }
+    let id = known_model(model).map_or(model, |known| known.repository);
     ensure!(
-        is_repository_id(model),
-        "there is no folder {model}, and it is not the name of a repository, \
-         which has the form owner/name, as {}",
+        is_repository_id(id),
+        "there is no folder {model}, and it is neither one of the short names that clipclass models lists{} \
+         nor the name of a repository, which has the form owner/name, as {}",
+        did_you_mean(model),
         SAFETENSORS_ELSEWHERE.0
     );
-    in_repository(model, options, Settings::from_env()?, messages)
+    in_repository(id, options, Settings::from_env()?, messages)
+}
+
+/// The short names that may have been meant.
+fn did_you_mean(model: &str) -> String {
+    match nearest_names(model)[..] {
+        [] => String::new(),
+        [only] => format!(" (did you mean {only}?)"),
+        [ref others @ .., last] => format!(" (did you mean {} or {last}?)", others.join(", ")),
+    }
+}
+
+/// How much of a repository the hub cache has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// Nothing.
+    Absent,
+    /// Some of the files that its model needs, or the beginning of one.
+    Part { bytes: u64 },
+    /// All that its model needs.
+    Whole { bytes: u64 },
+}
+
+/// Looks how much of a repository's main branch the hub cache has; the hub is not asked.
+///
+/// *Errors* when the environment does not say where the hub cache is.
+pub fn presence(repository: &str) -> Result<Presence> {
+    let settings = Settings::from_env()?;
+    let bytes = HubCache::new(&settings.cache, repository).bytes();
+    if bytes == 0 {
+        return Ok(Presence::Absent);
+    }
+    let options = HubOptions { revision: None, offline: true };
+    let whole = in_repository(repository, &options, settings, &Messages::new(true)).is_ok();
+    Ok(if whole { Presence::Whole { bytes } } else { Presence::Part { bytes } })
 }
 
 /// Says that images are prepared in a way which the model does not name.

@@ -7,6 +7,7 @@ mod hub;
 mod input;
 mod int8;
 mod labels;
+mod models;
 mod oracle;
 mod parity;
 mod pinned;
@@ -15,6 +16,7 @@ mod runs;
 mod server;
 #[cfg(unix)]
 mod streams;
+mod tokens;
 mod web;
 mod weights;
 mod world;
