@@ -1,7 +1,7 @@
 //! `clipclass INPUT...`: images and labels → a record of each image.
 
 use super::Exit;
-use crate::cache::{DEFAULT_LIMIT_BYTES, EmbeddingCache, ModelEmbeddings};
+use crate::cache::{self, DEFAULT_LIMIT_BYTES, EmbeddingCache, ModelEmbeddings};
 use crate::hub::{self, HubOptions, ModelDigest};
 use crate::input::Inputs;
 use crate::labels::LabelSet;
@@ -9,6 +9,7 @@ use crate::messages::Messages;
 use crate::model::Checkpoint;
 use crate::model::device::DeviceChoice;
 use crate::model::precision::Precision;
+use crate::model::tokenizer::cleaning::TextCleaning;
 use crate::pipeline::{self, Job};
 use crate::report::{self, Done, EarlierFailures, Format, LabelRecipe, Recipe, Sink};
 use crate::score::Judgement;
@@ -25,6 +26,8 @@ pub struct Classify {
     pub hub: HubOptions,
     pub device: DeviceChoice,
     pub precision: Precision,
+    /// How prompts are cleaned; as the model's family was trained when absent.
+    pub text_cleaning: Option<TextCleaning>,
     /// The most images that pass through the network at a time.
     pub batch_size: usize,
     /// Threads of the whole process; one a core when absent.
@@ -66,9 +69,10 @@ impl Classify {
         let files = hub::locate(&self.model, &self.hub, &messages)?;
         // A download may be broken off at once; an output file that was begun is cleared away first.
         pipeline::watch_for_signals()?;
-        let checkpoint = Checkpoint::open(&files, &self.device.open()?, self.precision)?;
+        let checkpoint = Checkpoint::open(&files, &self.device.open()?, self.precision)?
+            .with_text_cleaning(self.text_cleaning);
         let (known, digest) = self.open_cache(&files.name, &checkpoint, &messages)?;
-        let (mut sink, mut done) = self.open_sink(digest, &messages)?;
+        let (mut sink, mut done) = self.open_sink(digest, &checkpoint, &messages)?;
         let (done_before, failed_before) = (done.len(), done.failed());
         if messages.start() && done.is_empty() {
             self.count_inputs(&messages);
@@ -84,10 +88,10 @@ impl Classify {
             threads: self.threads,
             keep_pictures: self.show,
         };
-        let records = pipeline::records(job, &messages)?;
+        let mut records = pipeline::records(job, &messages)?;
         sink.begin()?;
         let (mut classified, mut failed) = (0, 0);
-        for record in records {
+        for record in &mut records {
             let record = record?;
             match record.outcome {
                 Ok(_) => classified += 1,
@@ -97,6 +101,11 @@ impl Classify {
             messages.advance();
         }
         sink.end()?;
+        if let (Some(folder), Some(ms)) = (&self.cache, records.ms_per_image()) {
+            let (device, precision) = (checkpoint.device_name(), self.precision.name());
+            // A folder that cannot be written to was told of when it was opened.
+            let _ = cache::keep_speed(folder, &files.name, &device, precision, ms);
+        }
         if done_before + classified + failed == 0 {
             messages.warning("no images were found");
         }
@@ -120,13 +129,17 @@ impl Classify {
             (None, _) => return Ok((ModelEmbeddings::off(), None)),
         };
         let digest = pipeline::digest(checkpoint, &cache)?;
-        let known = cache.of_model(name, checkpoint.dim(), pipeline::space_key(checkpoint, &digest));
+        let mut known = cache.of_model(name, checkpoint.dim(), pipeline::space_key(checkpoint, &digest));
+        if let Some(cleaning) = checkpoint.unusual_text_cleaning() {
+            known = known.with_prompts_taken(cleaning.name());
+        }
         Ok((known, Some(digest)))
     }
 
     fn open_sink<'a>(
         &self,
         digest: Option<ModelDigest>,
+        checkpoint: &Checkpoint,
         messages: &'a Messages,
     ) -> Result<(Box<dyn Sink + 'a>, Done)> {
         let names = || self.labels.names().into_iter().map(str::to_owned).collect();
@@ -136,12 +149,12 @@ impl Classify {
             OutputChoice::File(path) => (open(Some(path))?, Done::default()),
             OutputChoice::Resume(path, failures) => {
                 let digest = digest.context("the model has no digest")?;
-                report::resume(path, &self.recipe(&digest), *failures)?
+                report::resume(path, &self.recipe(&digest, checkpoint), *failures)?
             }
         })
     }
 
-    fn recipe(&self, digest: &ModelDigest) -> Recipe {
+    fn recipe(&self, digest: &ModelDigest, checkpoint: &Checkpoint) -> Recipe {
         let label = |label: &crate::labels::Label| LabelRecipe {
             label: label.name.clone(),
             prompts: label.prompts.clone(),
@@ -150,6 +163,7 @@ impl Classify {
             model: self.model.clone(),
             digest: digest.to_string(),
             precision: self.precision.to_string(),
+            text_cleaning: checkpoint.unusual_text_cleaning().map(|cleaning| cleaning.to_string()),
             labels: self.labels.labels().iter().map(label).collect(),
             top: self.judgement.top,
             threshold: self.judgement.threshold,

@@ -4,10 +4,12 @@ mod cache;
 mod classify;
 mod exit;
 mod fetch;
+mod models;
 
 pub use classify::{Classify, OutputChoice};
 pub use exit::{Exit, conclude};
 pub use fetch::Fetch;
+pub use models::{Models, ModelsFormat};
 
 use crate::report;
 use anyhow::Result;
@@ -20,6 +22,8 @@ pub enum Command {
     Classify(Box<Classify>),
     /// Bring a model into the hub cache.
     Fetch(Fetch),
+    /// List models worth knowing.
+    Models(Models),
     /// Say what the embedding cache in a folder holds.
     CacheInfo(PathBuf),
     /// Empty the embedding cache in a folder.
@@ -35,6 +39,7 @@ pub fn run(command: Command) -> Result<Exit> {
     match command {
         Command::Classify(classify) => classify.run(),
         Command::Fetch(fetch) => fetch.run(),
+        Command::Models(models) => models.run(),
         Command::CacheInfo(folder) => cache::info(&folder),
         Command::CacheClear(folder) => cache::clear(&folder),
         Command::Print(text) => {

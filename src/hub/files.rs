@@ -34,9 +34,12 @@ const OPEN_CLIP_WEIGHTS: &[&str] = &[
     "model.pth",
     "model.pt",
 ];
+/// The repository of CLIP's vocabulary.
+const CLIP_VOCABULARY: &str = "openai/clip-vit-base-patch32";
 const TOKENIZER: &str = "tokenizer.json";
 const VOCAB: &str = "vocab.json";
 const MERGES: &str = "merges.txt";
+const SENTENCEPIECE: &str = "spiece.model";
 
 /// The files of one model, all on the local disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,6 +105,8 @@ pub enum TokenizerFiles<F = PathBuf> {
     Json(F),
     /// `vocab.json` and `merges.txt`.
     Bpe { vocab: F, merges: F },
+    /// `spiece.model`.
+    SentencePiece(F),
 }
 
 impl TokenizerFiles {
@@ -116,6 +121,7 @@ impl TokenizerFiles {
                 vocab: open(FileRole::Vocabulary, vocab)?,
                 merges: open(FileRole::Merges, merges)?,
             },
+            Self::SentencePiece(path) => TokenizerFiles::SentencePiece(open(FileRole::Tokenizer, path)?),
         })
     }
 }
@@ -124,7 +130,7 @@ impl<F> TokenizerFiles<F> {
     /// Each file, in a fixed order.
     pub fn all(&self) -> Vec<&F> {
         match self {
-            Self::Json(file) => vec![file],
+            Self::Json(file) | Self::SentencePiece(file) => vec![file],
             Self::Bpe { vocab, merges } => vec![vocab, merges],
         }
     }
@@ -136,10 +142,15 @@ impl ModelFiles {
         self.layout == Layout::HuggingFace && self.preprocessor.is_none()
     }
 
-    /// The folders they are in: one, or two where the weights come from another revision.
+    /// The folders they are in: one, or more where the weights come from another revision, or the
+    /// tokenizer from another repository.
     pub fn folders(&self) -> Vec<&Path> {
-        let mut folders: Vec<_> = self.paths().into_iter().filter_map(Path::parent).collect();
-        folders.dedup();
+        let mut folders = Vec::new();
+        for folder in self.paths().into_iter().filter_map(Path::parent) {
+            if !folders.contains(&folder) {
+                folders.push(folder);
+            }
+        }
         folders
     }
 
@@ -158,22 +169,38 @@ impl ModelFiles {
 /// Finds the files of the model in `folder`.
 ///
 /// *Errors* when one that it needs is not there.
-pub(super) fn in_folder(name: &str, folder: &Path) -> Result<ModelFiles> {
+pub(super) fn in_folder(name: &str, folder: &Path, elsewhere: TokenizerOf) -> Result<ModelFiles> {
     ensure!(folder.exists(), "it does not exist");
     ensure!(folder.is_dir(), "it is a file; name the folder that it is in, with the model's {CONFIG}");
     let find = |file: &str| Ok(Some(folder.join(file)).filter(|path| path.is_file()));
-    gather(name, &find, &find, &find)
+    gather(name, Places { at_hand: &find, anywhere: &find, optional: &find, elsewhere })
 }
 
 /// Where a file of the model is, if there is one.
 pub(super) type Find<'a> = &'a dyn Fn(&str) -> Result<Option<PathBuf>>;
+/// The tokenizer of another repository, if it has one.
+pub(super) type TokenizerOf<'a> = &'a dyn Fn(&str) -> Result<Option<TokenizerFiles>>;
+
+/// Where files are looked for.
+#[derive(Clone, Copy)]
+pub(super) struct Places<'a> {
+    /// Without asking anyone.
+    pub at_hand: Find<'a>,
+    /// Wherever they may be.
+    pub anywhere: Find<'a>,
+    /// The same for files that a model need not have.
+    pub optional: Find<'a>,
+    /// In another repository, which a model may name for its tokenizer.
+    pub elsewhere: TokenizerOf<'a>,
+}
 
 /// Finds every file, the small ones before the weights. Where a file has alternatives, one that is
-/// `at_hand` is preferred to one that is better. `optional` finds what a model need not have.
+/// at hand is preferred to one that is better.
 ///
 /// *Errors* when there is none of a kind that the model needs, or one cannot be read.
-pub(super) fn gather(name: &str, at_hand: Find, anywhere: Find, optional: Find) -> Result<ModelFiles> {
-    let of = |layout, config| gather_layout(name, layout, config, at_hand, anywhere, optional);
+pub(super) fn gather(name: &str, places: Places) -> Result<ModelFiles> {
+    let Places { at_hand, anywhere, .. } = places;
+    let of = |layout, config| gather_layout(name, layout, config, places);
     if let Ok(Some((layout, config))) = layout_at_hand(at_hand) {
         return of(layout, config);
     }
@@ -198,7 +225,9 @@ pub(super) fn gather(name: &str, at_hand: Find, anywhere: Find, optional: Find) 
 fn layout_at_hand(at_hand: Find) -> Result<Option<(Layout, PathBuf)>> {
     for (layout, file) in [(Layout::HuggingFace, CONFIG), (Layout::OpenClip, OPEN_CLIP_CONFIG)] {
         let config = at_hand(file)?.filter(|path| layout == Layout::OpenClip || is_config_that_runs(path));
-        if let Some(config) = config && weights(layout, at_hand)?.is_some() {
+        if let Some(config) = config
+            && weights(layout, at_hand)?.is_some()
+        {
             return Ok(Some((layout, config)));
         }
     }
@@ -210,20 +239,18 @@ fn is_config_that_runs(path: &Path) -> bool {
     fs::read(path).is_ok_and(|json| is_hugging_face(&json))
 }
 
-fn gather_layout(
-    name: &str,
-    layout: Layout,
-    config: PathBuf,
-    at_hand: Find,
-    anywhere: Find,
-    optional: Find,
-) -> Result<ModelFiles> {
+fn gather_layout(name: &str, layout: Layout, config: PathBuf, places: Places) -> Result<ModelFiles> {
+    let Places { at_hand, anywhere, optional, elsewhere } = places;
+    let tokenizer = match (tokenizer_of(at_hand, anywhere)?, layout) {
+        (None, Layout::OpenClip) => elsewhere(&tokenizer_repository(&config)?)?,
+        (found, _) => found,
+    };
     Ok(ModelFiles {
         name: name.to_owned(),
         layout,
         config,
-        tokenizer: first(tokenizer, at_hand, anywhere)?
-            .with_context(|| format!("there is no {TOKENIZER}, nor both {VOCAB} and {MERGES}"))?,
+        tokenizer: tokenizer
+            .with_context(|| format!("there is no {TOKENIZER}, {VOCAB} with {MERGES}, or {SENTENCEPIECE}"))?,
         preprocessor: match layout {
             Layout::HuggingFace => first(preprocessor, at_hand, optional)?,
             Layout::OpenClip => None,
@@ -263,8 +290,28 @@ fn tokenizer(find: Find) -> Result<Option<TokenizerFiles>> {
     if let Some(path) = find(TOKENIZER)? {
         return Ok(Some(TokenizerFiles::Json(path)));
     }
-    let Some(vocab) = find(VOCAB)? else { return Ok(None) };
-    Ok(find(MERGES)?.map(|merges| TokenizerFiles::Bpe { vocab, merges }))
+    if let Some(vocab) = find(VOCAB)?
+        && let Some(merges) = find(MERGES)?
+    {
+        return Ok(Some(TokenizerFiles::Bpe { vocab, merges }));
+    }
+    Ok(find(SENTENCEPIECE)?.map(TokenizerFiles::SentencePiece))
+}
+
+/// The repository whose tokenizer a model in open_clip's layout has: the one it names, or that of
+/// CLIP's first vocabulary, which is open_clip's own.
+fn tokenizer_repository(config: &Path) -> Result<String> {
+    let read = || Ok(serde_json::from_slice::<Value>(&fs::read(config)?)?);
+    let read: Result<Value> = read();
+    let config = read.with_context(|| format!("cannot use {}", config.display()))?;
+    let model = config.get("model_cfg").unwrap_or(&config);
+    let named = model["text_cfg"]["hf_tokenizer_name"].as_str().filter(|name| !name.is_empty());
+    Ok(named.unwrap_or(CLIP_VOCABULARY).to_owned())
+}
+
+/// The tokenizer's files, of the kind that is preferred.
+pub(super) fn tokenizer_of(at_hand: Find, anywhere: Find) -> Result<Option<TokenizerFiles>> {
+    first(tokenizer, at_hand, anywhere)
 }
 
 fn weights(layout: Layout, find: Find) -> Result<Option<WeightFiles>> {
@@ -381,10 +428,20 @@ mod tests {
         let tokenizer = (TOKENIZER, "{}");
         let weights = "open_clip_model.safetensors";
         for (files, layout, config, expected) in [
-            (vec![(CONFIG, clip), open, (SAFETENSORS, ""), (weights, "")], Layout::HuggingFace, CONFIG, SAFETENSORS),
+            (
+                vec![(CONFIG, clip), open, (SAFETENSORS, ""), (weights, "")],
+                Layout::HuggingFace,
+                CONFIG,
+                SAFETENSORS,
+            ),
             (vec![(CONFIG, clip), open, (weights, "")], Layout::OpenClip, OPEN_CLIP_CONFIG, weights),
             // `model.safetensors` is timm's then, and has the vision tower only.
-            (vec![(CONFIG, timm), open, (SAFETENSORS, ""), (weights, "")], Layout::OpenClip, OPEN_CLIP_CONFIG, weights),
+            (
+                vec![(CONFIG, timm), open, (SAFETENSORS, ""), (weights, "")],
+                Layout::OpenClip,
+                OPEN_CLIP_CONFIG,
+                weights,
+            ),
             (vec![open, (SAFETENSORS, "")], Layout::OpenClip, OPEN_CLIP_CONFIG, SAFETENSORS),
         ] {
             let folder = folder(&[files, vec![tokenizer]].concat());
@@ -409,6 +466,13 @@ mod tests {
             };
             assert_eq!(located(&folder).unwrap().weights, expected);
         }
+    }
+
+    #[test]
+    fn a_folder_may_have_a_model_of_sentencepiece_only() {
+        let folder = folder(&[CONFIG, SENTENCEPIECE, SAFETENSORS].map(|name| (name, "{}")));
+        let path = folder.path().join(SENTENCEPIECE);
+        assert_eq!(located(&folder).unwrap().tokenizer, TokenizerFiles::SentencePiece(path));
     }
 
     #[test]
@@ -457,7 +521,8 @@ mod tests {
     fn what_a_folder_lacks_is_named() {
         assert!(refused(&folder(&[])).contains("no config.json"));
         assert!(
-            refused(&folder(&[(CONFIG, ""), (VOCAB, "")])).contains("nor both vocab.json and merges.txt")
+            refused(&folder(&[(CONFIG, ""), (VOCAB, "")]))
+                .contains("no tokenizer.json, vocab.json with merges.txt")
         );
         assert!(refused(&folder(&[(CONFIG, ""), (TOKENIZER, "")])).contains("no model.safetensors"));
     }

@@ -77,21 +77,7 @@ pub enum Padding {
     Context,
 }
 
-/// The tokens around a prompt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SpecialTokens {
-    /// Begins a prompt.
-    pub start: &'static str,
-    /// Ends it.
-    pub end: &'static str,
-}
-
 impl Family {
-    /// The tokens around a prompt.
-    pub fn special_tokens(self) -> SpecialTokens {
-        SpecialTokens { start: "<|startoftext|>", end: "<|endoftext|>" }
-    }
-
     /// How cosines become probabilities, with the parameters that were trained.
     ///
     /// *Errors* when a parameter is missing, or there is one that the family does not have.

@@ -200,7 +200,8 @@ impl Layout {
             Self::HuggingFace => true,
             Self::OpenClip => {
                 let last = name.rsplit('.').next().unwrap_or(name);
-                ["attn_mask", "position_ids", "input_resolution", "context_length", "vocab_size"].contains(&last)
+                ["attn_mask", "position_ids", "input_resolution", "context_length", "vocab_size"]
+                    .contains(&last)
             }
         }
     }
@@ -266,13 +267,19 @@ mod tests {
         let both = |canonical: &str| names(Layout::OpenClip, canonical);
         assert_eq!(
             both("text.blocks.2.key.weight"),
-            ["transformer.resblocks.2.attn.in_proj_weight", "text.transformer.resblocks.2.attn.in_proj_weight"]
+            [
+                "transformer.resblocks.2.attn.in_proj_weight",
+                "text.transformer.resblocks.2.attn.in_proj_weight"
+            ]
         );
         assert_eq!(
             both("vision.blocks.10.value.bias"),
             ["visual.transformer.resblocks.10.attn.in_proj_bias", "visual.trunk.blocks.10.attn.qkv.bias"]
         );
-        assert_eq!(both("text.position_embedding.weight"), ["positional_embedding", "text.positional_embedding"]);
+        assert_eq!(
+            both("text.position_embedding.weight"),
+            ["positional_embedding", "text.positional_embedding"]
+        );
         assert_eq!(
             both("vision.projection.weight"),
             ["visual.proj", "visual.trunk.head.weight", "visual.head.proj.weight"]

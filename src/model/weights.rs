@@ -41,8 +41,7 @@ impl Weights {
             WeightFiles::Safetensors(paths) => paths.as_slice(),
             WeightFiles::Pickle(path) => slice::from_ref(path),
         };
-        let mut weights =
-            Self { layout, stored: HashMap::new(), used: Mutex::default(), files: Vec::new() };
+        let mut weights = Self { layout, stored: HashMap::new(), used: Mutex::default(), files: Vec::new() };
         for path in paths {
             let file = Arc::new(OpenFile::open(FileRole::Weights, path)?);
             let stored = match files {

@@ -91,6 +91,14 @@ pub struct Records<'a> {
     has_ended: bool,
 }
 
+impl Records<'_> {
+    /// The median time that the network took for an image so far, in milliseconds, if it was given
+    /// enough images for that to mean something. Reading and decoding are not counted.
+    pub fn ms_per_image(&self) -> Option<f64> {
+        self.network.ms_per_image()
+    }
+}
+
 impl Iterator for Records<'_> {
     type Item = Result<Record>;
 

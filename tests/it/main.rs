@@ -10,6 +10,7 @@ mod hub;
 mod input;
 mod int8;
 mod labels;
+mod models;
 mod oracle;
 mod parity;
 mod pinned;
@@ -18,6 +19,7 @@ mod runs;
 mod server;
 #[cfg(unix)]
 mod streams;
+mod tokens;
 mod web;
 mod weights;
 mod world;

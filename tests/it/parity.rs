@@ -9,9 +9,9 @@ use anyhow::Result;
 use clipclass::hub::{FileRole, OpenFile, TokenizerFiles, WeightFiles};
 use clipclass::model::backend::{Backend, Products};
 use clipclass::model::config::ModelConfig;
-use clipclass::model::family::Family;
 use clipclass::model::layout::Layout;
-use clipclass::model::tokenizer::Tokenizer;
+use clipclass::model::tokenizer::cleaning::{FolderCleaning, TextCleaning};
+use clipclass::model::tokenizer::{Dialect, PromptFormat, Tokenizer};
 use clipclass::model::tower::{TextTower, TextWeights, VisionTower, VisionWeights};
 use clipclass::model::weights::Weights;
 use clipclass::pixels::Pixels;
@@ -29,7 +29,8 @@ fn read_config(path: &Path) -> Result<ModelConfig> {
 
 /// Compares the token ids of all prompts with those of transformers.
 fn assert_same_tokens(files: &TokenizerFiles, vocabulary: &str, place: usize) {
-    let tokenizer = Tokenizer::read(&files.open().unwrap(), Family::Clip, 77).unwrap();
+    let format = PromptFormat { dialect: Dialect::Clip, context: 77, cleaning: FolderCleaning::Nothing };
+    let tokenizer = Tokenizer::read(&files.open().unwrap(), format, TextCleaning::Folder).unwrap();
     let golden = json("fixtures/golden/tokens.json");
     let prompts = golden["prompts"].as_array().unwrap();
     assert!(prompts.len() >= 200);

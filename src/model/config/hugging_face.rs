@@ -155,14 +155,22 @@ pub(super) fn parse(json: &[u8]) -> Result<ModelConfig> {
         serde_json::from_value(tower(&config, "text_config", text_defaults)?).context("text_config")?;
     let vision: Vision =
         serde_json::from_value(tower(&config, "vision_config", vision_defaults)?).context("vision_config")?;
-    ensure!(vision.num_channels.is_none_or(|count| count == 3), "images of three channels are supported only");
+    ensure!(
+        vision.num_channels.is_none_or(|count| count == 3),
+        "images of three channels are supported only"
+    );
     match model_type {
         ModelType::Clip | ModelType::MetaClip2 => clip(&config, model_type, text, vision),
         ModelType::Siglip => siglip(text, vision),
     }
 }
 
-fn clip(config: &Map<String, Value>, model_type: ModelType, text: Text, vision: Vision) -> Result<ModelConfig> {
+fn clip(
+    config: &Map<String, Value>,
+    model_type: ModelType,
+    text: Text,
+    vision: Vision,
+) -> Result<ModelConfig> {
     let projection_dim = match config.get("projection_dim") {
         None | Some(Value::Null) => PROJECTION_DIM,
         Some(dim) => dim.as_u64().context("projection_dim is not a whole number")? as usize,
@@ -175,12 +183,15 @@ fn clip(config: &Map<String, Value>, model_type: ModelType, text: Text, vision: 
             vocab_size: text.vocab_size,
             max_position_embeddings: text.max_position_embeddings,
             mask: Mask::Causal,
+            tokens: match model_type {
+                ModelType::MetaClip2 => TokensConfig::Folder,
+                ModelType::Clip | ModelType::Siglip => TokensConfig::Family,
+            },
             pooling: match (model_type, text.eos_token_id) {
                 (ModelType::Clip, Some(WRONG_EOS)) => TextPooling::LargestId,
                 (_, Some(id)) => TextPooling::Id(id),
                 (_, None) => bail!("text_config: eos_token_id is null, and an embedding is taken there"),
             },
-            tokens: TokensConfig::Folder,
         },
         vision: VisionConfig {
             tower: vision.tower.with(Projection::Linear),
@@ -210,7 +221,7 @@ fn siglip(text: Text, vision: Vision) -> Result<ModelConfig> {
             max_position_embeddings: text.max_position_embeddings,
             mask: Mask::None,
             pooling: TextPooling::Last,
-            tokens: TokensConfig::Folder,
+            tokens: TokensConfig::Family,
         },
         vision: VisionConfig {
             tower: vision.tower.with(Projection::None),
@@ -298,7 +309,9 @@ mod tests {
         let giant = r#"{"model_type": "siglip", "text_config": {"hidden_size": 1152, "num_attention_heads": 16,
             "projection_size": 1536}, "vision_config": {"hidden_size": 1536, "num_attention_heads": 16}}"#;
         assert_eq!(parse_and_check(giant).unwrap().projection_dim, 1536);
-        assert!(refusal(&giant.replace("\"projection_size\": 1536", "\"x\": 0")).contains("nothing projects it"));
+        assert!(
+            refusal(&giant.replace("\"projection_size\": 1536", "\"x\": 0")).contains("nothing projects it")
+        );
     }
 
     #[test]

@@ -67,7 +67,12 @@ impl Keys {
     /// *Errors* when a key is left over, naming it.
     pub(super) fn end(self) -> Result<()> {
         let left: Vec<_> = self.left.iter().map(|(key, value)| format!("{key} {value}")).collect();
-        ensure!(left.is_empty(), "{}: {} is not known and may change the numbers", self.name, left.join(", "));
+        ensure!(
+            left.is_empty(),
+            "{}: {} is not known and may change the numbers",
+            self.name,
+            left.join(", ")
+        );
         Ok(())
     }
 }

@@ -7,7 +7,9 @@
 use super::keys::Keys;
 use super::preprocessor::OPENAI_NORMALISATION;
 use super::timm::{self, TrunkKind};
-use super::{ModelConfig, PostNorm, Projection, TextConfig, TokensConfig, TowerConfig, VisionConfig};
+use super::{
+    ModelConfig, OpenClipCleaning, PostNorm, Projection, TextConfig, TokensConfig, TowerConfig, VisionConfig,
+};
 use crate::model::family::{Family, ImagePooling, Mask, TextPooling};
 use crate::model::layers::activation::Activation;
 use crate::pixels::{Filter, Resize, Transform};
@@ -199,8 +201,22 @@ fn trunk(mut keys: Keys, name: &str, image_size: usize) -> Result<VisionConfig> 
         (other, _) => bail!("vision_cfg: timm_pool {other:?} of {name} is not supported"),
     };
     ensure!(!made_with.is_empty(), "vision_cfg: timm_pool \"\" of {name} is not supported");
-    keys.skip(&["layers", "width", "head_width", "mlp_ratio", "patch_size", "ls_init_value", "patch_dropout"]);
-    keys.skip(&["attentional_pool", "attn_pooler_queries", "attn_pooler_heads", "no_ln_pre", "pos_embed_type"]);
+    keys.skip(&[
+        "layers",
+        "width",
+        "head_width",
+        "mlp_ratio",
+        "patch_size",
+        "ls_init_value",
+        "patch_dropout",
+    ]);
+    keys.skip(&[
+        "attentional_pool",
+        "attn_pooler_queries",
+        "attn_pooler_heads",
+        "no_ln_pre",
+        "pos_embed_type",
+    ]);
     keys.skip(&["final_ln_after_pool", "pool_type", "output_tokens", "act_kwargs", "norm_kwargs"]);
     keys.skip(&["timm_model_pretrained", "timm_drop", "timm_drop_path"]);
     keys.skip(&block_keys().each_ref().map(|(key, _)| *key));
@@ -283,15 +299,18 @@ fn tokens(keys: &mut Keys) -> Result<TokensConfig> {
     keys.only_default(&[("tokenizer_mode", json!(""))])?;
     let name: Option<String> = keys.take("hf_tokenizer_name")?;
     let mut options = Keys::new("tokenizer_kwargs", keys.take_or("tokenizer_kwargs", Map::new())?);
-    let clean = options.take("clean")?;
+    let cleaning = options.take("clean")?;
     let strips_separator = options.take_or("strip_sep_token", false)?;
     if name.is_none() {
         ensure!(!strips_separator, "tokenizer_kwargs: strip_sep_token without hf_tokenizer_name");
     }
     options.end()?;
     Ok(match name.filter(|name| !name.is_empty()) {
-        Some(name) => TokensConfig::Named { name, clean, strips_separator },
-        None => TokensConfig::OpenClip { clean },
+        Some(name) => {
+            let cleaning = cleaning.unwrap_or(OpenClipCleaning::Whitespace);
+            TokensConfig::Named { name, cleaning, strips_separator }
+        }
+        None => TokensConfig::OpenClip(cleaning.unwrap_or(OpenClipCleaning::Lower)),
     })
 }
 
@@ -403,7 +422,7 @@ mod tests {
         assert_eq!((vision.pre_norm, vision.tokens()), (true, 50));
         let text = &config.text;
         assert_eq!((text.mask, text.pooling), (Mask::Causal, TextPooling::LargestId));
-        assert_eq!(text.tokens, TokensConfig::OpenClip { clean: None });
+        assert_eq!(text.tokens, TokensConfig::OpenClip(OpenClipCleaning::Lower));
         assert_eq!((transform.resize, transform.crop), (Some(Resize::ShortestEdge(224)), Some((224, 224))));
         assert_eq!((transform.mean, transform.std), OPENAI_NORMALISATION);
     }
@@ -421,7 +440,8 @@ mod tests {
         let of = |preprocess| {
             parsed(&config(json!({}), json!({"image_size": [256, 256]}), json!({}), preprocess)).unwrap().1
         };
-        let squashed = of(json!({"size": 999, "mean": 0.5, "std": [0.5, 0.25, 1.0], "interpolation": "bilinear",
+        let squashed =
+            of(json!({"size": 999, "mean": 0.5, "std": [0.5, 0.25, 1.0], "interpolation": "bilinear",
             "resize_mode": "squash", "fill_color": 0, "mode": "RGB"}));
         assert_eq!((squashed.resize, squashed.crop), (Some(Resize::Exact { height: 256, width: 256 }), None));
         assert_eq!((squashed.mean, squashed.std), ([0.5; 3], [0.5, 0.25, 1.0]));
@@ -437,10 +457,12 @@ mod tests {
         let name = "bert-base-uncased".to_owned();
         assert_eq!(
             of(json!({"hf_tokenizer_name": name, "tokenizer_kwargs": {"strip_sep_token": true}})),
-            TokensConfig::Named { name, clean: None, strips_separator: true }
+            TokensConfig::Named { name, cleaning: OpenClipCleaning::Whitespace, strips_separator: true }
         );
-        let clean = Some("canonicalize".to_owned());
-        assert_eq!(of(json!({"tokenizer_kwargs": {"clean": "canonicalize"}})), TokensConfig::OpenClip { clean });
+        assert_eq!(
+            of(json!({"tokenizer_kwargs": {"clean": "canonicalize"}})),
+            TokensConfig::OpenClip(OpenClipCleaning::Canonicalize)
+        );
     }
 
     #[test]
@@ -458,12 +480,17 @@ mod tests {
             (json!({"layers": [3, 4, 6, 3], "width": 64}), "a ResNet tower", "apple/DFN2B-CLIP-ViT-B-16"),
         ] {
             let told = parsed(&config(json!({}), vision, json!({}), json!({}))).unwrap_err().to_string();
-            assert!(told.contains("in open_clip's layout, which clipclass does not run; near ones: "), "{told}");
+            assert!(
+                told.contains("in open_clip's layout, which clipclass does not run; near ones: "),
+                "{told}"
+            );
             assert!(told.contains(kind) && told.contains(near), "{told}");
         }
-        let told = parsed(&config(json!({"multimodal_cfg": {}}), json!({}), json!({}), json!({}))).unwrap_err();
+        let told =
+            parsed(&config(json!({"multimodal_cfg": {}}), json!({}), json!({}), json!({}))).unwrap_err();
         assert!(told.to_string().contains("it is a CoCa"), "{told}");
-        let told = parsed(&config(json!({}), json!({}), json!({"hf_model_name": "xlm-roberta-base"}), json!({})));
+        let told =
+            parsed(&config(json!({}), json!({}), json!({"hf_model_name": "xlm-roberta-base"}), json!({})));
         assert!(told.unwrap_err().to_string().contains("its text tower is xlm-roberta-base of Hugging Face"));
     }
 
@@ -478,16 +505,47 @@ mod tests {
             (json!({}), json!({"qk_norm": true}), json!({}), json!({}), "vision_cfg: qk_norm true"),
             (json!({}), json!({"block_type": "custom"}), json!({}), json!({}), "block_type \"custom\""),
             (json!({}), json!({"image_size": [224, 336]}), json!({}), json!({}), "not square"),
-            (json!({}), json!({"norm_kwargs": {"bias": false}}), json!({}), json!({}), "norm_kwargs: bias false"),
+            (
+                json!({}),
+                json!({"norm_kwargs": {"bias": false}}),
+                json!({}),
+                json!({}),
+                "norm_kwargs: bias false",
+            ),
             (json!({}), json!({}), json!({"embed_cls": true}), json!({}), "text_cfg: embed_cls true"),
             (json!({}), json!({}), json!({"pool_type": "none"}), json!({}), "pool_type \"none\""),
             (json!({}), json!({}), json!({"proj_type": "mlp"}), json!({}), "proj_type \"mlp\""),
             (json!({}), json!({}), json!({"scale_fc": true}), json!({}), "text_cfg: scale_fc true"),
             (json!({}), json!({}), json!({"tokenizer_mode": "clips"}), json!({}), "tokenizer_mode \"clips\""),
-            (json!({}), json!({}), json!({"tokenizer_kwargs": {"language": "de"}}), json!({}), "language \"de\""),
-            (json!({"quick_gelu": true}), json!({"act_kwargs": {"approximate": "tanh"}}), json!({}), json!({}), "approximate"),
+            (
+                json!({}),
+                json!({}),
+                json!({"tokenizer_kwargs": {"clean": "wash"}}),
+                json!({}),
+                "clean cannot be \"wash\"",
+            ),
+            (
+                json!({}),
+                json!({}),
+                json!({"tokenizer_kwargs": {"language": "de"}}),
+                json!({}),
+                "language \"de\"",
+            ),
+            (
+                json!({"quick_gelu": true}),
+                json!({"act_kwargs": {"approximate": "tanh"}}),
+                json!({}),
+                json!({}),
+                "approximate",
+            ),
             (json!({}), json!({}), json!({}), json!({"resize_mode": "wide"}), "resize_mode \"wide\""),
-            (json!({}), json!({}), json!({}), json!({"interpolation": "lanczos"}), "interpolation \"lanczos\""),
+            (
+                json!({}),
+                json!({}),
+                json!({}),
+                json!({"interpolation": "lanczos"}),
+                "interpolation \"lanczos\"",
+            ),
             (json!({}), json!({}), json!({}), json!({"mode": "L"}), "mode \"L\""),
         ] {
             let error = parsed(&config(model, vision, text, preprocess)).unwrap_err();
@@ -500,6 +558,9 @@ mod tests {
         let vision = json!({"timm_model_name": "vit_base_patch16_siglip_224", "image_size": 256,
             "timm_pool": "map", "timm_proj": "none"});
         let told = parsed(&config(json!({}), vision, json!({}), json!({}))).unwrap_err().to_string();
-        assert!(told.contains("image_size is 256, and vit_base_patch16_siglip_224 takes images of 224"), "{told}");
+        assert!(
+            told.contains("image_size is 256, and vit_base_patch16_siglip_224 takes images of 224"),
+            "{told}"
+        );
     }
 }

@@ -117,7 +117,11 @@ fn transform_of(config: PreprocessorConfig, family: Family, image_size: usize) -
         resize: config.do_resize.unwrap_or(true).then_some(resize),
         filter,
         crop: config.do_center_crop.unwrap_or(crops).then_some(crop),
-        rescale: if config.do_rescale.unwrap_or(true) { config.rescale_factor.unwrap_or(1.0 / 255.0) } else { 1.0 },
+        rescale: if config.do_rescale.unwrap_or(true) {
+            config.rescale_factor.unwrap_or(1.0 / 255.0)
+        } else {
+            1.0
+        },
         mean,
         std,
         image_size,
@@ -146,7 +150,10 @@ mod tests {
         let siglip = read_transform(None, Family::Siglip, 256).unwrap();
         assert_eq!((siglip.resize, siglip.crop), (Some(Resize::Exact { height: 256, width: 256 }), None));
         assert_eq!((siglip.filter, siglip.mean, siglip.std), (Filter::Bicubic, [0.5; 3], [0.5; 3]));
-        assert_eq!(parse_transform(r#"{"image_processor_type": "SiglipImageProcessor"}"#, 256).unwrap(), siglip);
+        assert_eq!(
+            parse_transform(r#"{"image_processor_type": "SiglipImageProcessor"}"#, 256).unwrap(),
+            siglip
+        );
         assert_eq!(
             parse_transform(r#"{"image_processor_type": "CLIPImageProcessorFast"}"#, 256).unwrap(),
             read_transform(None, Family::Clip, 256).unwrap()

@@ -121,7 +121,11 @@ mod tests {
                 other => panic!("{name}: {other}"),
             };
             assert_eq!(trunk.activation, activation, "{name}");
-            assert_eq!(f64::from(trunk.layer_norm_eps) as f32, golden["eps"].as_f64().unwrap() as f32, "{name}");
+            assert_eq!(
+                f64::from(trunk.layer_norm_eps) as f32,
+                golden["eps"].as_f64().unwrap() as f32,
+                "{name}"
+            );
             let kind = match (golden["class_token"].as_bool().unwrap(), golden["pool"].as_str().unwrap()) {
                 (true, "token") => TrunkKind::Clip,
                 (false, "map") => TrunkKind::Siglip,

@@ -36,14 +36,16 @@ impl VisionWeights {
         let (tower, patch) = (&config.tower, config.patch_size);
         let width = tower.hidden_size;
         let norm = |name: &str| LayerNormWeights::find(weights, name, width, tower.layer_norm_eps);
-        let patches = if config.patch_bias { LinearWeights::find_patches } else { LinearWeights::find_without_bias };
+        let patches =
+            if config.patch_bias { LinearWeights::find_patches } else { LinearWeights::find_without_bias };
         Ok(Self {
             class_embedding: match config.class_token {
                 true => Some(weights.view("vision.class_embedding", &[width])?),
                 false => None,
             },
             patch_embedding: patches(weights, "vision.patch_embedding", &[width, 3, patch, patch])?,
-            position_embedding: weights.view("vision.position_embedding.weight", &[config.tokens(), width])?,
+            position_embedding: weights
+                .view("vision.position_embedding.weight", &[config.tokens(), width])?,
             pre_norm: if config.pre_norm { Some(norm("vision.pre_norm")?) } else { None },
             encoder: EncoderWeights::find(weights, "vision.blocks", tower)?,
             post_norm: norm("vision.post_norm")?,
