@@ -16,7 +16,7 @@
 //! `commands` and `pipeline` join them.
 //!
 //! Shapes are written with these letters: `N` images, `P` prompts, `L` labels, `T` tokens (at most
-//! the context length, 77), `D` embedding width, `E` width of a token within a tower, `H` = `W` = image
+//! the context length), `D` embedding width, `E` width of a token within a tower, `H` = `W` = image
 //! size.
 //!
 //! # Where does the probability in a record come from?
@@ -33,8 +33,8 @@
 //!    read, decoded (`pixels/decode/`) and resized (`pixels/resample.rs`).
 //! 5. `pipeline/network.rs` has a batch embedded by the vision tower of `model/tower/vision.rs`, whose
 //!    steps are in `model/layers/` and on a CPU in `kernels/`.
-//! 6. `score.rs` multiplies the embeddings to cosines, scales them to logits and takes their softmax:
-//!    the probability.
+//! 6. `score.rs` multiplies the embeddings to cosines, scales them to logits and takes their softmax, or
+//!    in the family of SigLIP the sigmoid of each: the probability.
 //! 7. `report/json.rs` writes it.
 //!
 //! # An example
