@@ -402,7 +402,11 @@ impl Cli {
             batch_size: run.batch_size.get(),
             threads: run.threads.map(NonZeroUsize::get),
             cache: if run.no_cache { None } else { run.cache.folder() },
-            judgement: Judgement { top: output.top.map(NonZeroUsize::get), threshold: output.threshold },
+            judgement: Judgement {
+                top: output.top.map(NonZeroUsize::get),
+                threshold: output.threshold,
+                ..Default::default()
+            },
             format,
             output: output_choice,
             show,

@@ -10,8 +10,8 @@ use crate::model::Checkpoint;
 use crate::model::device::DeviceChoice;
 use crate::model::precision::Precision;
 use crate::pipeline::{self, Job};
-use crate::report::{self, Done, EarlierFailures, Format, LabelRecipe, Recipe, Sink};
-use crate::score::Judgement;
+use crate::report::{self, Done, EarlierFailures, Format, LabelRecipe, Recipe, RecordShape, Sink};
+use crate::score::{Answer, Judgement, Scoring};
 use anyhow::{Context, Result};
 use std::path::PathBuf;
 use std::thread;
@@ -68,7 +68,7 @@ impl Classify {
         pipeline::watch_for_signals()?;
         let checkpoint = Checkpoint::open(&files, &self.device.open()?, self.precision)?;
         let (known, digest) = self.open_cache(&files.name, &checkpoint, &messages)?;
-        let (mut sink, mut done) = self.open_sink(digest, &messages)?;
+        let (mut sink, mut done) = self.open_sink(digest, checkpoint.scoring(), &messages)?;
         let (done_before, failed_before) = (done.len(), done.failed());
         if messages.start() && done.is_empty() {
             self.count_inputs(&messages);
@@ -78,7 +78,7 @@ impl Classify {
             skip: Box::new(move |image| done.take(image)),
             labels: &self.labels,
             checkpoint: &checkpoint,
-            judgement: self.judgement,
+            judgement: self.judgement.clone(),
             known,
             batch_size: self.batch_size,
             threads: self.threads,
@@ -127,16 +127,25 @@ impl Classify {
     fn open_sink<'a>(
         &self,
         digest: Option<ModelDigest>,
+        scoring: Scoring,
         messages: &'a Messages,
     ) -> Result<(Box<dyn Sink + 'a>, Done)> {
-        let names = || self.labels.names().into_iter().map(str::to_owned).collect();
-        let open = |file| report::open(self.format, file, names(), self.judgement.top, messages);
+        let shape = RecordShape {
+            labels: self.labels.names().into_iter().map(str::to_owned).collect(),
+            decoys: Vec::new(),
+            top: self.judgement.top,
+            scoring,
+            answer: Answer::One,
+            has_rules: false,
+            has_sets: false,
+        };
+        let open = |file| report::open(self.format, file, shape.clone(), messages);
         Ok(match &self.output {
             OutputChoice::Stdout => (open(None)?, Done::default()),
             OutputChoice::File(path) => (open(Some(path))?, Done::default()),
             OutputChoice::Resume(path, failures) => {
                 let digest = digest.context("the model has no digest")?;
-                report::resume(path, &self.recipe(&digest), *failures)?
+                report::resume(path, shape, &self.recipe(&digest), *failures)?
             }
         })
     }
@@ -153,6 +162,11 @@ impl Classify {
             labels: self.labels.labels().iter().map(label).collect(),
             top: self.judgement.top,
             threshold: self.judgement.threshold,
+            min_cosine: None,
+            min_margin: None,
+            decoys: Vec::new(),
+            multi: false,
+            fitted: None,
         }
     }
 

@@ -86,7 +86,7 @@ impl<'a> Network<'a> {
         }
         let embeddings: Vec<_> =
             found.iter().filter_map(|(_, found, _)| Some(&*found.as_ref().ok()?.0)).collect();
-        let judge = || self.classifier.judge_all(&embeddings, self.judgement);
+        let judge = || self.classifier.judge_all(&embeddings, &self.judgement);
         let mut verdicts = self.pool.install(judge).into_iter();
         let mut records = Vec::with_capacity(found.len());
         for (image, embedding, picture) in found {
