@@ -1,15 +1,15 @@
 //! Arguments → a [`Command`] made of the other rooms' words.
 
 use crate::cache;
-use crate::commands::{Classify, Command, Fetch, OutputChoice};
+use crate::commands::{Classify, Command, Fetch, OutputChoice, Rules, Setup};
 use crate::hub::HubOptions;
 use crate::input::{FilesFrom, Inputs, Part};
 use crate::kernels;
-use crate::labels::{self, GivenLabel, LabelSet, Template};
+use crate::labels::{self, ClassifierFile, GivenLabel, LabelSet, Template};
 use crate::model::device::{BUILT_FOR, DeviceChoice};
 use crate::model::precision::Precision;
 use crate::report::{EarlierFailures, Format};
-use crate::score::Judgement;
+use crate::score::Answer;
 use anyhow::{Context, Result, ensure};
 use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -92,6 +92,8 @@ struct Cli {
     #[command(flatten)]
     labels: LabelArgs,
     #[command(flatten)]
+    verdict: VerdictArgs,
+    #[command(flatten)]
     model: ModelArgs,
     #[command(flatten)]
     run: RunArgs,
@@ -157,7 +159,7 @@ struct LabelArgs {
         short,
         long,
         value_name = "LABELS",
-        required_unless_present = "labels_file",
+        required_unless_present_any = ["labels_file", "classifier"],
         allow_hyphen_values = true
     )]
     labels: Vec<String>,
@@ -180,14 +182,59 @@ struct LabelArgs {
     /// line, or a JSON list
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     template_file: Option<PathBuf>,
+    /// Labels that compete with the others and are never predicted: a picture that one of them fits best
+    /// is none of the labels. Separated by commas, or a JSON list; may be repeated
+    #[arg(long, value_name = "LABELS", allow_hyphen_values = true)]
+    decoys: Vec<String>,
+    /// Use FILE, which `clipclass eval --fit` wrote, instead of labels and templates: its labels, its
+    /// model unless --model is given, its temperature, thresholds, rule for none and prediction sets
+    #[arg(
+        long,
+        value_name = "FILE",
+        value_hint = ValueHint::FilePath,
+        conflicts_with_all = ["labels", "labels_file", "templates", "template_file", "decoys"]
+    )]
+    classifier: Option<PathBuf>,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Verdict")]
+struct VerdictArgs {
+    /// Predict nothing when the best label is less probable than P, 0 to 1
+    #[arg(long, value_name = "P", value_parser = probability)]
+    threshold: Option<f32>,
+    /// Predict nothing when the best label's cosine is less than C, -1 to 1
+    #[arg(long, value_name = "C", value_parser = cosine, allow_negative_numbers = true)]
+    min_cosine: Option<f32>,
+    /// Predict nothing when the best label is less than M, 0 to 1, more probable than the next. Of several
+    /// rules that apply the first is named: decoy, threshold, cosine, margin
+    #[arg(long, value_name = "M", value_parser = probability, conflicts_with = "multi")]
+    min_margin: Option<f32>,
+    /// Give every label that passes instead of the best one: with SigLIP models those of --threshold, 0.5
+    /// unless given; others need --min-cosine, or a --classifier with fitted thresholds
+    #[arg(long)]
+    multi: bool,
+}
+
+impl VerdictArgs {
+    fn rules(&self, top: Option<NonZeroUsize>) -> Rules {
+        Rules {
+            top: top.map(NonZeroUsize::get),
+            threshold: self.threshold,
+            min_cosine: self.min_cosine,
+            min_margin: self.min_margin,
+            answer: if self.multi { Answer::Several } else { Answer::One },
+        }
+    }
 }
 
 #[derive(Args)]
 #[command(next_help_heading = "Model")]
 struct ModelArgs {
-    /// Hugging Face repository of a CLIP model, or a folder with its files
-    #[arg(short, long, value_name = "ID|DIR", default_value = DEFAULT_MODEL, value_hint = ValueHint::DirPath)]
-    model: String,
+    /// Hugging Face repository of a CLIP model, or a folder with its files [default:
+    /// openai/clip-vit-base-patch32]
+    #[arg(short, long, value_name = "ID|DIR", value_hint = ValueHint::DirPath)]
+    model: Option<String>,
     #[command(flatten)]
     hub: HubArgs,
 }
@@ -263,9 +310,6 @@ struct OutputArgs {
     /// Give only the N best labels, best first
     #[arg(short = 'k', long, value_name = "N")]
     top: Option<NonZeroUsize>,
-    /// Predict nothing when the best label is less probable than P, 0 to 1
-    #[arg(long, value_name = "P", default_value_t = 0.0, value_parser = probability, hide_default_value = true)]
-    threshold: f32,
     /// Draw each picture in the terminal above its result
     #[arg(long)]
     show: bool,
@@ -360,11 +404,11 @@ impl Cli {
     }
 
     fn into_classify(self) -> Result<Classify> {
-        let Self { input, labels, model, run, output, .. } = self;
+        let Self { input, labels, verdict, model, run, output, .. } = self;
         let format = if output.json || output.resume.is_some() { Format::Json } else { output.format };
         let show = output.show;
         let written = output.output.clone().or(output.resume.clone());
-        for read in [&labels.labels_file, &labels.template_file].into_iter().flatten() {
+        for read in [&labels.labels_file, &labels.template_file, &labels.classifier].into_iter().flatten() {
             let place = |path: &Path| path.canonicalize().ok();
             let is_written = written.as_deref().and_then(place).is_some_and(|to| Some(to) == place(read));
             ensure!(!is_written, "{} is both read and the output; write to another file", read.display());
@@ -389,30 +433,40 @@ impl Cli {
             (stdin_is_input, "images"),
             (is_stdin(&labels.labels_file), "labels"),
             (is_stdin(&labels.template_file), "templates"),
+            (is_stdin(&labels.classifier), "a classifier"),
         ];
         let readers: Vec<_> = readers.into_iter().filter(|(reads, _)| *reads).map(|(_, what)| what).collect();
         ensure!(readers.len() < 2, "standard input cannot give both {}", readers.join(" and "));
         Ok(Classify {
-            inputs: input.inputs(written),
-            labels: labels.set()?,
-            model: model.model,
-            hub: model.hub.options(),
-            device: run.device,
-            precision: run.precision,
-            batch_size: run.batch_size.get(),
-            threads: run.threads.map(NonZeroUsize::get),
-            cache: if run.no_cache { None } else { run.cache.folder() },
-            judgement: Judgement {
-                top: output.top.map(NonZeroUsize::get),
-                threshold: output.threshold,
-                ..Default::default()
-            },
+            setup: setup(input.inputs(written), labels, model, run, output.quiet)?,
+            rules: verdict.rules(output.top),
             format,
             output: output_choice,
             show,
-            quiet: output.quiet,
         })
     }
+}
+
+/// What verbs that judge images have in common.
+fn setup(inputs: Inputs, labels: LabelArgs, model: ModelArgs, run: RunArgs, quiet: bool) -> Result<Setup> {
+    let classifier = labels.classifier()?;
+    let own_model = classifier.as_ref().map(|classifier| classifier.model.clone());
+    Ok(Setup {
+        inputs,
+        labels: match &classifier {
+            Some(classifier) => classifier.label_set()?,
+            None => labels.set()?,
+        },
+        classifier,
+        model: model.model.or(own_model).unwrap_or_else(|| DEFAULT_MODEL.to_owned()),
+        hub: model.hub.options(),
+        device: run.device,
+        precision: run.precision,
+        batch_size: run.batch_size.get(),
+        threads: run.threads.map(NonZeroUsize::get),
+        cache: if run.no_cache { None } else { run.cache.folder() },
+        quiet,
+    })
 }
 
 impl InputArgs {
@@ -429,10 +483,8 @@ impl InputArgs {
 
 impl LabelArgs {
     fn set(self) -> Result<LabelSet> {
-        let mut given: Vec<GivenLabel> = Vec::new();
-        for list in &self.labels {
-            given.extend(labels::parse_list(list).context("--labels")?);
-        }
+        let mut given = parse_lists("--labels", &self.labels)?;
+        let decoys = parse_lists("--decoys", &self.decoys)?;
         if let Some(path) = &self.labels_file {
             let read = || labels::parse_file(&read_file_or_stdin(path)?);
             given.extend(read().with_context(|| format!("cannot use the labels file {}", path.display()))?);
@@ -443,8 +495,22 @@ impl LabelArgs {
             let cannot = || format!("cannot use the template file {}", path.display());
             templates.extend(read().with_context(cannot)?);
         }
-        LabelSet::new(given, &templates)
+        Ok(LabelSet::new(given, &templates)?.with_decoys(decoys, &templates))
     }
+
+    fn classifier(&self) -> Result<Option<ClassifierFile>> {
+        let Some(path) = &self.classifier else { return Ok(None) };
+        let read = || ClassifierFile::parse(&read_file_or_stdin(path)?);
+        read().map(Some).with_context(|| format!("cannot use the classifier file {}", path.display()))
+    }
+}
+
+fn parse_lists(option: &'static str, lists: &[String]) -> Result<Vec<GivenLabel>> {
+    let mut given = Vec::new();
+    for list in lists {
+        given.extend(labels::parse_list(list).context(option)?);
+    }
+    Ok(given)
 }
 
 fn read_file_or_stdin(path: &Path) -> io::Result<Vec<u8>> {
@@ -466,6 +532,12 @@ fn probability(text: &str) -> Result<f32> {
     let p: f32 = text.parse()?;
     ensure!((0.0..=1.0).contains(&p), "a probability is between 0 and 1");
     Ok(p)
+}
+
+fn cosine(text: &str) -> Result<f32> {
+    let cosine: f32 = text.parse()?;
+    ensure!((-1.0..=1.0).contains(&cosine), "a cosine is between -1 and 1");
+    Ok(cosine)
 }
 
 #[cfg(test)]

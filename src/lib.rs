@@ -63,6 +63,7 @@
 //!     batch_size: 8,
 //!     threads: None,
 //!     keep_pictures: false,
+//!     keep_embeddings: false,
 //! };
 //! for record in pipeline::records(job, &messages)? {
 //!     let verdict = record?.outcome.expect("the picture is whole");

@@ -43,7 +43,7 @@ impl Scoring {
     }
 
     /// The scoring whose logits are these, divided by a temperature.
-    pub fn at_temperature(self, temperature: f32) -> Self {
+    fn at_temperature(self, temperature: f32) -> Self {
         match self {
             Self::Softmax { scale } => Self::Softmax { scale: scale / temperature },
             Self::Sigmoid { scale, bias } => {
@@ -136,6 +136,8 @@ impl Classifier {
     /// *Shape* `cosines [L + decoys]`.
     fn verdict(&self, cosines: &[f32], judgement: &Judgement) -> Option<Verdict> {
         let Self { scoring, labels, .. } = *self;
+        let scoring =
+            judgement.temperature.map_or(scoring, |temperature| scoring.at_temperature(temperature));
         let logits: Vec<_> = cosines.iter().map(|cosine| scoring.logit(*cosine)).collect();
         let probabilities = scoring.probabilities(&logits);
         if !probabilities.iter().all(|probability| probability.is_finite()) {
@@ -246,11 +248,12 @@ mod tests {
     #[test]
     fn a_temperature_divides_the_logits() {
         for scoring in [Scoring::Softmax { scale: 10.0 }, Scoring::Sigmoid { scale: 10.0, bias: -3.0 }] {
-            let logit = |scoring| {
+            let logit = |temperature| {
                 let classifier = Classifier::new(vec![1.0, 0.0], 2, scoring);
-                classifier.judge(&[0.8, 0.6], &Judgement::default()).unwrap().scores[0].logit
+                let judgement = Judgement { temperature, ..Default::default() };
+                classifier.judge(&[0.8, 0.6], &judgement).unwrap().scores[0].logit
             };
-            assert!((logit(scoring) / 2.0 - logit(scoring.at_temperature(2.0))).abs() < 1e-6);
+            assert!((logit(None) / 2.0 - logit(Some(2.0))).abs() < 1e-6);
         }
     }
 

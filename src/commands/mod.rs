@@ -4,10 +4,14 @@ mod cache;
 mod classify;
 mod exit;
 mod fetch;
+mod rules;
+mod setup;
 
 pub use classify::{Classify, OutputChoice};
 pub use exit::{Exit, conclude};
 pub use fetch::Fetch;
+pub use rules::Rules;
+pub use setup::Setup;
 
 use crate::report;
 use anyhow::Result;

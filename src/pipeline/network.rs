@@ -20,6 +20,7 @@ pub(super) struct Network<'a> {
     classifier: Classifier,
     judgement: Judgement,
     earlier: EarlierImages,
+    keep_embeddings: bool,
     /// Dropping it waits until all is kept.
     known: Arc<ModelEmbeddings>,
     pool: Arc<ThreadPool>,
@@ -40,6 +41,7 @@ impl<'a> Network<'a> {
         judgement: Judgement,
         known: Arc<ModelEmbeddings>,
         pool: Arc<ThreadPool>,
+        keep_embeddings: bool,
     ) -> Self {
         Self {
             checkpoint,
@@ -47,6 +49,7 @@ impl<'a> Network<'a> {
             classifier,
             judgement,
             earlier: EarlierImages::default(),
+            keep_embeddings,
             known,
             pool,
         }
@@ -90,14 +93,16 @@ impl<'a> Network<'a> {
         let mut verdicts = self.pool.install(judge).into_iter();
         let mut records = Vec::with_capacity(found.len());
         for (image, embedding, picture) in found {
+            let mut kept = None;
             let outcome = embedding.and_then(|(embedding, key)| {
                 let verdict = verdicts.next().flatten().ok_or_else(not_a_number)?;
                 if let Some(key) = key {
                     self.known.keep_image(&key, &embedding);
                 }
+                kept = self.keep_embeddings.then(|| embedding.into_owned());
                 Ok(verdict)
             });
-            records.push(Record { image, outcome, picture });
+            records.push(Record { image, outcome, picture, embedding: kept });
         }
         Ok(records)
     }

@@ -34,6 +34,8 @@ pub struct Record {
     pub outcome: Result<Verdict, Failure>,
     /// The picture, where it is to be shown.
     pub picture: Option<Picture>,
+    /// Its embedding, `[D]`, where it is to be kept.
+    pub embedding: Option<Vec<f32>>,
 }
 
 /// Why an image was not classified.

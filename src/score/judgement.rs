@@ -11,6 +11,8 @@ use std::sync::Arc;
 pub struct Judgement {
     /// The most scores to give, best first; all in the order of the labels when absent.
     pub top: Option<usize>,
+    /// What logits are divided by; 1 when absent.
+    pub temperature: Option<f32>,
     /// Least probability of a prediction, 0 to 1.
     pub threshold: f32,
     /// Least cosine of a prediction.

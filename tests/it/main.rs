@@ -15,6 +15,7 @@ mod runs;
 mod server;
 #[cfg(unix)]
 mod streams;
+mod verdicts;
 mod web;
 mod weights;
 mod world;

@@ -176,6 +176,7 @@ fn a_process_can_have_more_than_one_run() {
             batch_size: 2,
             threads: Some(2),
             keep_pictures: false,
+            keep_embeddings: false,
         };
         let records = pipeline::records(job, &messages).unwrap();
         records.map(|record| record.unwrap()).collect()
