@@ -1,16 +1,18 @@
 //! Arguments → a [`Command`] made of the other rooms' words.
 
 use crate::cache;
-use crate::commands::{Classify, Command, Fetch, OutputChoice, Rules, Setup};
+use crate::commands::{Classify, Command, Eval, Fetch, OutputChoice, Rules, Setup};
+use crate::eval::fit::{ChosenFor, FitChoice};
+use crate::eval::report::EvalFormat;
 use crate::hub::HubOptions;
-use crate::input::{FilesFrom, Inputs, Part};
+use crate::input::{Annotations, FilesFrom, Inputs, Part};
 use crate::kernels;
 use crate::labels::{self, ClassifierFile, GivenLabel, LabelSet, Template};
 use crate::model::device::{BUILT_FOR, DeviceChoice};
 use crate::model::precision::Precision;
 use crate::report::{EarlierFailures, Format};
 use crate::score::Answer;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
@@ -103,6 +105,9 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
+    /// Tell how right the labels are on images whose truth is known, and learn what to trust
+    #[command(after_help = AFTER_EVAL_HELP)]
+    Eval(Box<EvalArgs>),
     /// Download a model and print where it is: a folder, or two where its weights have their own
     Fetch {
         /// Model: a Hugging Face repository or a folder
@@ -123,6 +128,111 @@ enum Verb {
     Completions { shell: Shell },
     /// Print the manual page, as in: clipclass man | man -l -
     Man,
+}
+
+const AFTER_EVAL_HELP: &str = "\
+The truth of an image is the folder that it is in, as in photos/a cat/1.jpg, or a .cls, .json or .txt member
+beside it in a tar shard (WebDataset), or stands in a file (--truth). A folder called none has images that
+are none of the labels. Images whose truth is no label are left out, and told.
+
+Examples:
+  clipclass eval photos --labels-file labels.txt --template \"a photo of {}\"
+  clipclass eval val --labels-file names.json --template-file templates.txt --classes classes.json --json
+  clipclass eval photos -l \"a cat,a dog\" --fit pets.json && clipclass new.jpg --classifier pets.json";
+
+#[derive(Args)]
+struct EvalArgs {
+    #[command(flatten)]
+    input: InputArgs,
+    #[command(flatten)]
+    labels: LabelArgs,
+    #[command(flatten)]
+    truth: TruthArgs,
+    #[command(flatten)]
+    verdict: VerdictArgs,
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    run: RunArgs,
+    #[command(flatten)]
+    output: EvalOutputArgs,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Truth")]
+struct TruthArgs {
+    /// Read what images show from FILE: CSV with the columns image and label, or JSON Lines with these
+    /// keys. Images are named as in records, or as below an input; several labels stand between bars,
+    /// a|b, or in a list
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    truth: Option<PathBuf>,
+    /// Read from FILE which labels folders and other words stand for: a JSON object,
+    /// {"n02084071": "a dog"}; where labels have one name, its words stand for them in order, or each
+    /// for the number of its label, from 0
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    classes: Option<PathBuf>,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Output")]
+struct EvalOutputArgs {
+    /// How the report is printed
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = EvalFormat::Text)]
+    format: EvalFormat,
+    /// One JSON object; the same as --format json
+    #[arg(long, conflicts_with = "format")]
+    json: bool,
+    /// Write to FILE, which appears when it is complete
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    output: Option<PathBuf>,
+    /// Learn a temperature, a threshold for each label and, where images are called none, a rule for
+    /// them, and write all that to FILE for --classifier
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "classifier")]
+    fit: Option<PathBuf>,
+    /// With --fit: choose thresholds for this precision, 0 to 1, instead of the best F1
+    #[arg(long, value_name = "P", requires = "fit", value_parser = probability)]
+    precision_at: Option<f32>,
+    /// With --fit: learn prediction sets that have the label of this share of images, as in 0.9
+    #[arg(long, value_name = "SHARE", requires = "fit", value_parser = coverage)]
+    coverage: Option<f32>,
+    /// Print no warnings and no progress on standard error
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+impl EvalArgs {
+    fn into_eval(self) -> Result<Eval> {
+        let Self { input, labels, truth, verdict, model, run, output } = self;
+        let read =
+            [&labels.labels_file, &labels.template_file, &labels.classifier, &truth.truth, &truth.classes];
+        ensure_not_read(&read, [&output.output, &output.fit].into_iter().flatten())?;
+        input.ensure_one_reads_stdin(&labels)?;
+        let inputs = Inputs { annotations: Annotations::Read, ..input.inputs(output.output.clone()) };
+        let chosen_for = output.precision_at.map_or(ChosenFor::F1, ChosenFor::Precision);
+        let choice = FitChoice { chosen_for, coverage: output.coverage };
+        Ok(Eval {
+            setup: setup(inputs, labels, model, run, output.quiet)?,
+            rules: verdict.rules(None),
+            truth: truth.truth,
+            classes: truth.classes,
+            format: if output.json { EvalFormat::Json } else { output.format },
+            output: output.output,
+            fit: output.fit.map(|file| (file, choice)),
+        })
+    }
+}
+
+impl ValueEnum for EvalFormat {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Text, Self::Json]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self {
+            Self::Text => PossibleValue::new("text").help("For reading"),
+            Self::Json => PossibleValue::new("json").help("One JSON object"),
+        })
+    }
 }
 
 #[derive(Subcommand)]
@@ -392,6 +502,7 @@ impl TypedValueParser for DeviceParser {
 impl Cli {
     fn into_command(self) -> Result<Command> {
         Ok(match self.command {
+            Some(Verb::Eval(eval)) => Command::Eval(Box::new(eval.into_eval()?)),
             Some(Verb::Fetch { model, hub, quiet }) => {
                 Command::Fetch(Fetch { model, hub: hub.options(), quiet })
             }
@@ -408,11 +519,7 @@ impl Cli {
         let format = if output.json || output.resume.is_some() { Format::Json } else { output.format };
         let show = output.show;
         let written = output.output.clone().or(output.resume.clone());
-        for read in [&labels.labels_file, &labels.template_file, &labels.classifier].into_iter().flatten() {
-            let place = |path: &Path| path.canonicalize().ok();
-            let is_written = written.as_deref().and_then(place).is_some_and(|to| Some(to) == place(read));
-            ensure!(!is_written, "{} is both read and the output; write to another file", read.display());
-        }
+        ensure_not_read(&[&labels.labels_file, &labels.template_file, &labels.classifier], written.iter())?;
         let output_choice = match (output.output, output.resume) {
             (_, Some(path)) if output.retry_failed => OutputChoice::Resume(path, EarlierFailures::Retry),
             (_, Some(path)) => OutputChoice::Resume(path, EarlierFailures::Keep),
@@ -427,16 +534,7 @@ impl Cli {
             !show || io::stdout().is_terminal(),
             "--show draws in the terminal, and standard output is none"
         );
-        let stdin_is_input = input.inputs.iter().any(|path| path == "-") || input.reads_list_from_stdin();
-        let is_stdin = |file: &Option<PathBuf>| file.as_deref() == Some(Path::new("-"));
-        let readers = [
-            (stdin_is_input, "images"),
-            (is_stdin(&labels.labels_file), "labels"),
-            (is_stdin(&labels.template_file), "templates"),
-            (is_stdin(&labels.classifier), "a classifier"),
-        ];
-        let readers: Vec<_> = readers.into_iter().filter(|(reads, _)| *reads).map(|(_, what)| what).collect();
-        ensure!(readers.len() < 2, "standard input cannot give both {}", readers.join(" and "));
+        input.ensure_one_reads_stdin(&labels)?;
         Ok(Classify {
             setup: setup(input.inputs(written), labels, model, run, output.quiet)?,
             rules: verdict.rules(output.top),
@@ -474,10 +572,31 @@ impl InputArgs {
         self.files_from.as_ref().is_some_and(|file| file == "-")
     }
 
+    /// *Errors* when images and labels are both to come from standard input.
+    fn ensure_one_reads_stdin(&self, labels: &LabelArgs) -> Result<()> {
+        let stdin_is_input = self.inputs.iter().any(|path| path == "-") || self.reads_list_from_stdin();
+        let is_stdin = |file: &Option<PathBuf>| file.as_deref() == Some(Path::new("-"));
+        let readers = [
+            (stdin_is_input, "images"),
+            (is_stdin(&labels.labels_file), "labels"),
+            (is_stdin(&labels.template_file), "templates"),
+            (is_stdin(&labels.classifier), "a classifier"),
+        ];
+        let readers: Vec<_> = readers.into_iter().filter(|(reads, _)| *reads).map(|(_, what)| what).collect();
+        ensure!(readers.len() < 2, "standard input cannot give both {}", readers.join(" and "));
+        Ok(())
+    }
+
     fn inputs(self, output: Option<PathBuf>) -> Inputs {
         let null = self.null;
         let files_from = self.files_from.map(|file| FilesFrom { file, null });
-        Inputs { paths: self.inputs, files_from, part: self.part, output }
+        Inputs {
+            paths: self.inputs,
+            files_from,
+            part: self.part,
+            output,
+            annotations: Annotations::default(),
+        }
     }
 }
 
@@ -513,6 +632,18 @@ fn parse_lists(option: &'static str, lists: &[String]) -> Result<Vec<GivenLabel>
     Ok(given)
 }
 
+/// *Errors* when a file that is read is one that is written.
+fn ensure_not_read<'a>(read: &[&Option<PathBuf>], written: impl Iterator<Item = &'a PathBuf>) -> Result<()> {
+    let place = |path: &Path| path.canonicalize().ok();
+    for written in written.filter_map(|path| place(path)) {
+        let both = read.iter().copied().flatten().find(|read| place(read).as_ref() == Some(&written));
+        if let Some(both) = both {
+            bail!("{} is both read and the output; write to another file", both.display());
+        }
+    }
+    Ok(())
+}
+
 fn read_file_or_stdin(path: &Path) -> io::Result<Vec<u8>> {
     if path == Path::new("-") {
         let mut bytes = Vec::new();
@@ -532,6 +663,12 @@ fn probability(text: &str) -> Result<f32> {
     let p: f32 = text.parse()?;
     ensure!((0.0..=1.0).contains(&p), "a probability is between 0 and 1");
     Ok(p)
+}
+
+fn coverage(text: &str) -> Result<f32> {
+    let share: f32 = text.parse()?;
+    ensure!(share > 0.0 && share < 1.0, "a share of images is above 0 and below 1");
+    Ok(share)
 }
 
 fn cosine(text: &str) -> Result<f32> {

@@ -79,6 +79,7 @@ pub mod bug;
 pub mod cache;
 pub mod cli;
 pub mod commands;
+pub mod eval;
 pub mod hub;
 pub mod input;
 pub mod kernels;

@@ -52,7 +52,8 @@ impl Scoring {
         }
     }
 
-    fn logit(self, cosine: f32) -> f32 {
+    /// What the probability of a label of this cosine is made of.
+    pub fn logit(self, cosine: f32) -> f32 {
         match self {
             Self::Softmax { scale } => scale * cosine,
             Self::Sigmoid { scale, bias } => scale * cosine + bias,
@@ -121,31 +122,39 @@ impl Classifier {
         /// Cosines held at a time.
         const BLOCK: usize = 1 << 21;
         let candidates = self.candidates.len() / self.dim;
-        let weight = Weight { values: &self.candidates, bias: None, inputs: self.dim };
         let mut verdicts = Vec::with_capacity(images.len());
         for images in images.chunks((BLOCK / candidates).max(1)) {
-            assert!(images.iter().all(|image| image.len() == self.dim), "embeddings of one width");
-            let rows = images.concat();
-            let cosines = collect(images.len() * candidates, |y| matmul(&rows, &[weight], None, y));
-            let judged = cosines.par_chunks(candidates).map(|cosines| self.verdict(cosines, judgement));
+            let cosines = cosines(images, &self.candidates, self.dim);
+            let judged = cosines
+                .par_chunks(candidates)
+                .map(|cosines| verdict(cosines, self.labels, self.scoring, judgement));
             verdicts.par_extend(judged);
         }
         verdicts
     }
+}
 
-    /// *Shape* `cosines [L + decoys]`.
-    fn verdict(&self, cosines: &[f32], judgement: &Judgement) -> Option<Verdict> {
-        let Self { scoring, labels, .. } = *self;
-        let scoring =
-            judgement.temperature.map_or(scoring, |temperature| scoring.at_temperature(temperature));
-        let logits: Vec<_> = cosines.iter().map(|cosine| scoring.logit(*cosine)).collect();
-        let probabilities = scoring.probabilities(&logits);
-        if !probabilities.iter().all(|probability| probability.is_finite()) {
-            return None;
-        }
-        let (logits, probabilities) = (&logits[..], &probabilities[..]);
-        Some(Candidates { labels, cosines, logits, probabilities }.verdict(judgement))
+/// The verdict on an image whose cosines are known; absent when they are not made of numbers.
+///
+/// *Shape* `cosines [L + decoys]`, of which `labels` are labels.
+pub fn verdict(cosines: &[f32], labels: usize, scoring: Scoring, judgement: &Judgement) -> Option<Verdict> {
+    let scoring = judgement.temperature.map_or(scoring, |temperature| scoring.at_temperature(temperature));
+    let logits: Vec<_> = cosines.iter().map(|cosine| scoring.logit(*cosine)).collect();
+    let probabilities = scoring.probabilities(&logits);
+    if !probabilities.iter().all(|probability| probability.is_finite()) {
+        return None;
     }
+    let (logits, probabilities) = (&logits[..], &probabilities[..]);
+    Some(Candidates { labels, cosines, logits, probabilities }.verdict(judgement))
+}
+
+/// The cosines of images with labels, or with whatever else is embedded.
+///
+/// *Shape* `images [N]` of `[D]`, `rows [R, D]`, unit length → `[N, R]`; `dim` is `D`.
+pub fn cosines(images: &[&[f32]], rows: &[f32], dim: usize) -> Vec<f32> {
+    assert!(images.iter().all(|image| image.len() == dim), "embeddings of one width");
+    let weight = Weight { values: rows, bias: None, inputs: dim };
+    collect(images.len() * (rows.len() / dim), |y| matmul(&images.concat(), &[weight], None, y))
 }
 
 /// The positions of the `count` largest logits, largest first; of equals the first, as with numpy's argmax.

@@ -2,12 +2,14 @@
 
 mod cache;
 mod classify;
+mod eval;
 mod exit;
 mod fetch;
 mod rules;
 mod setup;
 
 pub use classify::{Classify, OutputChoice};
+pub use eval::Eval;
 pub use exit::{Exit, conclude};
 pub use fetch::Fetch;
 pub use rules::Rules;
@@ -22,6 +24,8 @@ use std::path::PathBuf;
 pub enum Command {
     /// Classify images.
     Classify(Box<Classify>),
+    /// Tell how right the labels are.
+    Eval(Box<Eval>),
     /// Bring a model into the hub cache.
     Fetch(Fetch),
     /// Say what the embedding cache in a folder holds.
@@ -38,6 +42,7 @@ pub enum Command {
 pub fn run(command: Command) -> Result<Exit> {
     match command {
         Command::Classify(classify) => classify.run(),
+        Command::Eval(eval) => eval.run(),
         Command::Fetch(fetch) => fetch.run(),
         Command::CacheInfo(folder) => cache::info(&folder),
         Command::CacheClear(folder) => cache::clear(&folder),

@@ -22,6 +22,16 @@ pub struct Rules {
 }
 
 impl Rules {
+    /// Whether it is said which of its labels an image has.
+    pub(super) fn tells_several(self, scoring: Scoring, classifier: Option<&ClassifierFile>) -> bool {
+        match scoring {
+            Scoring::Sigmoid { .. } => true,
+            Scoring::Softmax { .. } => {
+                self.min_cosine.is_some() || classifier.is_some_and(|file| file.thresholds.is_some())
+            }
+        }
+    }
+
     /// The rules for a model that scores so; those that the user set go before those of a classifier file.
     ///
     /// *Errors* when several labels are asked for and no rule tells which, or the file makes no sense.
@@ -34,12 +44,8 @@ impl Rules {
         let fitted = classifier.map(|file| fitted_thresholds(file, labels)).transpose()?.flatten();
         let none = classifier.and_then(|file| file.none).unwrap_or_default();
         let several = self.answer == Answer::Several;
-        let is_decided = match scoring {
-            Scoring::Sigmoid { .. } => true,
-            Scoring::Softmax { .. } => self.min_cosine.is_some() || fitted.is_some(),
-        };
         ensure!(
-            !several || is_decided,
+            !several || self.tells_several(scoring, classifier),
             "--multi needs --min-cosine with this model, or a --classifier with fitted thresholds: its \
              probabilities are shares of 1, and do not say which labels fit"
         );

@@ -2,7 +2,7 @@
 
 use crate::bug;
 use crate::cache::{ImageKey, ModelEmbeddings};
-use crate::input::{ImageName, ImageSource, Origin, ReadError};
+use crate::input::{Annotation, ImageName, ImageSource, Origin, ReadError};
 use crate::pixels::{Picture, Pixels, PixelsError, Transform};
 use crate::report::Failure;
 use std::slice;
@@ -16,6 +16,8 @@ pub(super) struct Prepared {
     pub picture: Option<Picture>,
     /// Whether a later member of the same archive may be a link to it.
     pub may_be_linked: bool,
+    /// What stands beside it.
+    pub annotations: Vec<Annotation>,
 }
 
 /// What an image gave so far.
@@ -38,10 +40,10 @@ pub(super) fn key_of(source: &ImageSource) -> ImageKey {
 
 /// Waits for a source's server.
 pub(super) fn fetch(source: ImageSource) -> ImageSource {
-    let name = source.name.clone();
+    let (name, annotations) = (source.name.clone(), source.annotations.clone());
     let read = bug::caught(|| source.read())
         .unwrap_or_else(|bug| Err(ReadError { kind: "internal", message: bug.to_string() }));
-    ImageSource { name, origin: read.map_or_else(Origin::Failed, Origin::Bytes) }
+    ImageSource { name, origin: read.map_or_else(Origin::Failed, Origin::Bytes), annotations }
 }
 
 /// What is done with an image before the network.
@@ -66,13 +68,14 @@ impl Stages {
             content: Ok(content),
             picture: None,
             may_be_linked: false,
+            annotations: source.annotations.clone(),
         })
     }
 
     /// Reads and decodes an image; that something panics is a failure of this image alone.
     pub(super) fn prepare(&self, source: ImageSource, key: ImageKey) -> Prepared {
         let may_be_linked = matches!(source.origin, Origin::Bytes(_));
-        let image = source.name.clone();
+        let (image, annotations) = (source.name.clone(), source.annotations.clone());
         let work = || self.content(source.read(), key);
         let (content, picture) = match bug::caught(work).unwrap_or_else(|bug| {
             Err(Failure { kind: "internal", message: format!("clipclass itself is at fault: {bug}") })
@@ -80,7 +83,7 @@ impl Stages {
             Ok((content, picture)) => (Ok(content), picture),
             Err(failure) => (Err(failure), None),
         };
-        Prepared { image, content, picture, may_be_linked }
+        Prepared { image, content, picture, may_be_linked, annotations }
     }
 
     fn content(

@@ -15,7 +15,7 @@ pub use output::{ClosedPipe, stdout};
 pub use resume::{Done, EarlierFailures, FittedRecipe, LabelRecipe, Recipe};
 pub use shape::RecordShape;
 
-use crate::input::ImageName;
+use crate::input::{Annotation, ImageName};
 use crate::messages::Messages;
 use crate::pixels::Picture;
 use crate::score::Verdict;
@@ -36,6 +36,8 @@ pub struct Record {
     pub picture: Option<Picture>,
     /// Its embedding, `[D]`, where it is to be kept.
     pub embedding: Option<Vec<f32>>,
+    /// What stands beside it in a shard, where that is asked for.
+    pub annotations: Vec<Annotation>,
 }
 
 /// Why an image was not classified.
@@ -121,6 +123,26 @@ pub fn resume(
 ) -> Result<(Box<dyn Sink>, Done)> {
     let (output, done) = Destination::resume(file, recipe, failures)?;
     Ok((Box::new(Report { shape, output, spelling: Box::new(Json) }), done))
+}
+
+/// Where something is written all at once, opened before the long work begins.
+pub struct WholeOutput(Destination);
+
+impl WholeOutput {
+    /// Opens a file, or standard output.
+    ///
+    /// *Errors* when it cannot be written, or another run writes to it.
+    pub fn open(file: Option<&Path>) -> Result<Self> {
+        file.map_or_else(Destination::stdout, Destination::file).map(Self)
+    }
+
+    /// Writes all of it; a file gets its name.
+    ///
+    /// *Errors* when it cannot be written; as [`ClosedPipe`] when nobody reads it any more.
+    pub fn write(mut self, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+        self.0.write(write)?;
+        self.0.finish()
+    }
 }
 
 /// Records in one format, on their way to one output.

@@ -164,7 +164,13 @@ mod tests {
         let classifier = Classifier::new([0.5, 0.3].iter().flat_map(row).collect(), 2, shape.scoring)
             .with_decoys(decoy.iter().flat_map(row).collect());
         let outcome = Ok(classifier.judge(&[1.0, 0.0], &judgement).unwrap());
-        let record = Record { image: ImageName::new("a.jpg"), outcome, picture: None, embedding: None };
+        let record = Record {
+            image: ImageName::new("a.jpg"),
+            outcome,
+            picture: None,
+            embedding: None,
+            annotations: Vec::new(),
+        };
         let mut out = Vec::new();
         let messages = Messages::new(true);
         Text::new(false, &messages).write(&record, shape, &mut out).unwrap();
