@@ -8,12 +8,13 @@ use crate::kernels;
 use crate::labels::{self, GivenLabel, LabelSet, Template};
 use crate::model::device::{BUILT_FOR, DeviceChoice};
 use crate::model::precision::Precision;
+use crate::pipeline::KeptPictures;
 use crate::report::{EarlierFailures, Format};
 use crate::score::Judgement;
 use anyhow::{Context, Result, ensure};
 use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Arg, Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
+use clap::{Arg, Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint, value_parser};
 use clap_complete::Shell;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, IsTerminal, Read};
@@ -266,6 +267,9 @@ struct OutputArgs {
     /// Predict nothing when the best label is less probable than P, 0 to 1
     #[arg(long, value_name = "P", default_value_t = 0.0, value_parser = probability, hide_default_value = true)]
     threshold: f32,
+    /// With --format html: pictures of at most PX pixels a side, 0 for none
+    #[arg(long, value_name = "PX", default_value_t = 96, value_parser = value_parser!(u32).range(..=1024))]
+    thumbnails: u32,
     /// Draw each picture in the terminal above its result
     #[arg(long)]
     show: bool,
@@ -276,7 +280,7 @@ struct OutputArgs {
 
 impl ValueEnum for Format {
     fn value_variants<'a>() -> &'a [Self] {
-        &[Self::Text, Self::Json, Self::Csv, Self::Markdown]
+        &[Self::Text, Self::Json, Self::Csv, Self::Markdown, Self::Html]
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
@@ -285,6 +289,9 @@ impl ValueEnum for Format {
             Self::Json => PossibleValue::new("json").help("JSON Lines, one object an image"),
             Self::Csv => PossibleValue::new("csv").help("A table for programs, one row an image"),
             Self::Markdown => PossibleValue::new("markdown").help("A table for documents, one row an image"),
+            Self::Html => {
+                PossibleValue::new("html").help("A page for a browser, which filters and sorts its pictures")
+            }
         })
     }
 }
@@ -383,6 +390,11 @@ impl Cli {
             !show || io::stdout().is_terminal(),
             "--show draws in the terminal, and standard output is none"
         );
+        let pictures = match (show, format) {
+            (true, _) => KeptPictures::Whole,
+            (false, Format::Html) if output.thumbnails > 0 => KeptPictures::Thumbnails(output.thumbnails),
+            (false, _) => KeptPictures::None,
+        };
         let stdin_is_input = input.inputs.iter().any(|path| path == "-") || input.reads_list_from_stdin();
         let is_stdin = |file: &Option<PathBuf>| file.as_deref() == Some(Path::new("-"));
         let readers = [
@@ -409,7 +421,7 @@ impl Cli {
             },
             format,
             output: output_choice,
-            show,
+            pictures,
             quiet: output.quiet,
         })
     }

@@ -9,7 +9,7 @@ use crate::messages::Messages;
 use crate::model::Checkpoint;
 use crate::model::device::DeviceChoice;
 use crate::model::precision::Precision;
-use crate::pipeline::{self, Job};
+use crate::pipeline::{self, Job, KeptPictures};
 use crate::report::{self, Done, EarlierFailures, Format, LabelRecipe, Recipe, RecordShape, Sink};
 use crate::score::{Answer, Judgement, Scoring};
 use anyhow::{Context, Result};
@@ -34,8 +34,8 @@ pub struct Classify {
     pub judgement: Judgement,
     pub format: Format,
     pub output: OutputChoice,
-    /// Whether pictures are drawn above their records.
-    pub show: bool,
+    /// What of the pictures is shown with their records.
+    pub pictures: KeptPictures,
     /// Whether warnings and progress are left out.
     pub quiet: bool,
 }
@@ -82,7 +82,7 @@ impl Classify {
             known,
             batch_size: self.batch_size,
             threads: self.threads,
-            keep_pictures: self.show,
+            pictures: self.pictures,
         };
         let records = pipeline::records(job, &messages)?;
         sink.begin()?;

@@ -18,6 +18,7 @@ mod reader;
 mod space;
 mod stop;
 
+pub use prepare::KeptPictures;
 pub use space::{digest, key as space_key};
 pub use stop::Interrupted;
 
@@ -50,8 +51,8 @@ pub struct Job<'a> {
     pub batch_size: usize,
     /// Threads of the whole process; one a core when absent.
     pub threads: Option<usize>,
-    /// Whether records have their pictures.
-    pub keep_pictures: bool,
+    /// What of its picture a record has.
+    pub pictures: KeptPictures,
 }
 
 /// Lets Ctrl-C and SIGTERM end the runs of this process in an orderly way from now on: as an
@@ -66,13 +67,12 @@ pub fn watch_for_signals() -> Result<()> {
 ///
 /// *Errors* when the run cannot begin.
 pub fn records<'a>(job: Job<'a>, messages: &Messages) -> Result<Records<'a>> {
-    let Job { inputs, mut skip, labels, checkpoint, judgement, known, batch_size, threads, keep_pictures } =
-        job;
+    let Job { inputs, mut skip, labels, checkpoint, judgement, known, batch_size, threads, pictures } = job;
     let pool = ThreadPoolBuilder::new().num_threads(threads.unwrap_or(0)).build();
     let pool = Arc::new(pool.context("cannot start threads")?);
     let known = Arc::new(known);
     let transform = checkpoint.transform().clone();
-    let stages = Stages { transform, keep_pictures, known: Arc::downgrade(&known) };
+    let stages = Stages { transform, pictures, known: Arc::downgrade(&known) };
     let sources = inputs.sources()?.filter(move |source| !skip(&source.name));
     let batches = Batches::start(sources, stages, pool.clone(), batch_size, Stop::watch()?)?;
     let classifier = pool.install(|| prompts::classifier(checkpoint, labels, &known, messages))?;
