@@ -10,12 +10,13 @@ use crate::kernels;
 use crate::labels::{self, ClassifierFile, GivenLabel, LabelSet, Template};
 use crate::model::device::{BUILT_FOR, DeviceChoice};
 use crate::model::precision::Precision;
+use crate::pipeline::KeptPictures;
 use crate::report::{EarlierFailures, Format};
 use crate::score::Answer;
 use anyhow::{Context, Result, bail, ensure};
 use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Arg, Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
+use clap::{Arg, Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint, value_parser};
 use clap_complete::Shell;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, IsTerminal, Read};
@@ -420,6 +421,9 @@ struct OutputArgs {
     /// Give only the N best labels, best first
     #[arg(short = 'k', long, value_name = "N")]
     top: Option<NonZeroUsize>,
+    /// With --format html: pictures of at most PX pixels a side, 0 for none
+    #[arg(long, value_name = "PX", default_value_t = 96, value_parser = value_parser!(u32).range(..=1024))]
+    thumbnails: u32,
     /// Draw each picture in the terminal above its result
     #[arg(long)]
     show: bool,
@@ -430,7 +434,7 @@ struct OutputArgs {
 
 impl ValueEnum for Format {
     fn value_variants<'a>() -> &'a [Self] {
-        &[Self::Text, Self::Json, Self::Csv, Self::Markdown]
+        &[Self::Text, Self::Json, Self::Csv, Self::Markdown, Self::Html]
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
@@ -439,6 +443,9 @@ impl ValueEnum for Format {
             Self::Json => PossibleValue::new("json").help("JSON Lines, one object an image"),
             Self::Csv => PossibleValue::new("csv").help("A table for programs, one row an image"),
             Self::Markdown => PossibleValue::new("markdown").help("A table for documents, one row an image"),
+            Self::Html => {
+                PossibleValue::new("html").help("A page for a browser, which filters and sorts its pictures")
+            }
         })
     }
 }
@@ -534,13 +541,18 @@ impl Cli {
             !show || io::stdout().is_terminal(),
             "--show draws in the terminal, and standard output is none"
         );
+        let pictures = match (show, format) {
+            (true, _) => KeptPictures::Whole,
+            (false, Format::Html) if output.thumbnails > 0 => KeptPictures::Thumbnails(output.thumbnails),
+            (false, _) => KeptPictures::None,
+        };
         input.ensure_one_reads_stdin(&labels)?;
         Ok(Classify {
             setup: setup(input.inputs(written), labels, model, run, output.quiet)?,
             rules: verdict.rules(output.top),
             format,
             output: output_choice,
-            show,
+            pictures,
         })
     }
 }

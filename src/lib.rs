@@ -46,7 +46,7 @@
 //! use clipclass::labels::{self, LabelSet};
 //! use clipclass::messages::Messages;
 //! use clipclass::model::{Checkpoint, device::DeviceChoice, precision::Precision};
-//! use clipclass::pipeline::{self, Job};
+//! use clipclass::pipeline::{self, Job, KeptPictures};
 //!
 //! # fn main() -> anyhow::Result<()> {
 //! let messages = Messages::new(false);
@@ -62,7 +62,7 @@
 //!     known: ModelEmbeddings::off(),
 //!     batch_size: 8,
 //!     threads: None,
-//!     keep_pictures: false,
+//!     pictures: KeptPictures::None,
 //!     keep_embeddings: false,
 //! };
 //! for record in pipeline::records(job, &messages)? {

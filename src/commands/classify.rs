@@ -5,7 +5,7 @@ use super::rules::Rules;
 use super::setup::{DigestUse, OpenModel, Setup};
 use crate::hub::ModelDigest;
 use crate::messages::Messages;
-use crate::pipeline::{self, Job};
+use crate::pipeline::{self, Job, KeptPictures};
 use crate::report::{
     self, Done, EarlierFailures, FittedRecipe, Format, LabelRecipe, Recipe, RecordShape, Sink,
 };
@@ -19,8 +19,8 @@ pub struct Classify {
     pub rules: Rules,
     pub format: Format,
     pub output: OutputChoice,
-    /// Whether pictures are drawn above their records.
-    pub show: bool,
+    /// What of the pictures is shown with their records.
+    pub pictures: KeptPictures,
 }
 
 /// Where records go.
@@ -52,7 +52,7 @@ impl Classify {
         }
         let job = Job {
             skip: Box::new(move |image| done.take(image)),
-            keep_pictures: self.show,
+            pictures: self.pictures,
             ..setup.job(&checkpoint, known, judgement)
         };
         let records = pipeline::records(job, &messages)?;

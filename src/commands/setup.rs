@@ -8,7 +8,7 @@ use crate::messages::Messages;
 use crate::model::Checkpoint;
 use crate::model::device::DeviceChoice;
 use crate::model::precision::Precision;
-use crate::pipeline::{self, Job};
+use crate::pipeline::{self, Job, KeptPictures};
 use crate::score::{Judgement, Scoring};
 use anyhow::{Context, Result, ensure};
 use std::path::PathBuf;
@@ -138,7 +138,7 @@ impl Setup {
             known,
             batch_size: self.batch_size,
             threads: self.threads,
-            keep_pictures: false,
+            pictures: KeptPictures::None,
             keep_embeddings: false,
         }
     }

@@ -18,6 +18,7 @@ mod reader;
 mod space;
 mod stop;
 
+pub use prepare::KeptPictures;
 pub use prompts::PromptEmbeddings;
 pub use space::{digest, key as space_key};
 pub use stop::Interrupted;
@@ -51,8 +52,8 @@ pub struct Job<'a> {
     pub batch_size: usize,
     /// Threads of the whole process; one a core when absent.
     pub threads: Option<usize>,
-    /// Whether records have their pictures.
-    pub keep_pictures: bool,
+    /// What of its picture a record has.
+    pub pictures: KeptPictures,
     /// Whether records have their embeddings, and the run those of its prompts.
     pub keep_embeddings: bool,
 }
@@ -70,12 +71,12 @@ pub fn watch_for_signals() -> Result<()> {
 /// *Errors* when the run cannot begin.
 pub fn records<'a>(job: Job<'a>, messages: &Messages) -> Result<Records<'a>> {
     let Job { inputs, mut skip, labels, checkpoint, judgement, known, batch_size, threads, .. } = job;
-    let (keep_pictures, keep_embeddings) = (job.keep_pictures, job.keep_embeddings);
+    let (pictures, keep_embeddings) = (job.pictures, job.keep_embeddings);
     let pool = ThreadPoolBuilder::new().num_threads(threads.unwrap_or(0)).build();
     let pool = Arc::new(pool.context("cannot start threads")?);
     let known = Arc::new(known);
     let transform = checkpoint.transform().clone();
-    let stages = Stages { transform, keep_pictures, known: Arc::downgrade(&known) };
+    let stages = Stages { transform, pictures, known: Arc::downgrade(&known) };
     let sources = inputs.sources()?.filter(move |source| !skip(&source.name));
     let batches = Batches::start(sources, stages, pool.clone(), batch_size, Stop::watch()?)?;
     let prompts = pool.install(|| PromptEmbeddings::new(checkpoint, labels, &known, messages))?;

@@ -46,10 +46,20 @@ pub(super) fn fetch(source: ImageSource) -> ImageSource {
     ImageSource { name, origin: read.map_or_else(Origin::Failed, Origin::Bytes), annotations }
 }
 
+/// What of the pictures is kept for their records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeptPictures {
+    None,
+    /// As they are.
+    Whole,
+    /// No side longer than so many pixels.
+    Thumbnails(u32),
+}
+
 /// What is done with an image before the network.
 pub(super) struct Stages {
     pub transform: Transform,
-    pub keep_pictures: bool,
+    pub pictures: KeptPictures,
     /// Embeddings of earlier runs. Held by the run alone, which ends when all is written.
     pub known: Weak<ModelEmbeddings>,
 }
@@ -59,7 +69,9 @@ impl Stages {
     pub(super) fn recognise(&self, source: &ImageSource, key: &ImageKey) -> Option<Prepared> {
         let content = match &source.origin {
             // A picture that is shown must be decoded.
-            Origin::File(_) if !self.keep_pictures => PreparedContent::Embedding(self.known(key)?),
+            Origin::File(_) if self.pictures == KeptPictures::None => {
+                PreparedContent::Embedding(self.known(key)?)
+            }
             Origin::SameAs(earlier) => PreparedContent::SameAs(earlier.clone()),
             _ => return None,
         };
@@ -94,7 +106,7 @@ impl Stages {
         let bytes = bytes.map_err(|error| Failure { kind: error.kind, message: error.to_string() })?;
         let key = key.with_bytes(&bytes);
         let known = self.known(&key);
-        if let (Some(embedding), false) = (&known, self.keep_pictures) {
+        if let (Some(embedding), KeptPictures::None) = (&known, self.pictures) {
             return Ok((PreparedContent::Embedding(embedding.clone()), None));
         }
         let failure = |error: PixelsError| Failure { kind: error.kind(), message: error.to_string() };
@@ -103,7 +115,12 @@ impl Stages {
             Some(embedding) => PreparedContent::Embedding(embedding),
             None => PreparedContent::Pixels(self.transform.apply(&picture).map_err(failure)?, key),
         };
-        Ok((content, self.keep_pictures.then_some(picture)))
+        let kept = match self.pictures {
+            KeptPictures::None => None,
+            KeptPictures::Whole => Some(picture),
+            KeptPictures::Thumbnails(longest_px) => Some(picture.thumbnail(longest_px)),
+        };
+        Ok((content, kept))
     }
 
     fn known(&self, key: &ImageKey) -> Option<Vec<f32>> {

@@ -195,7 +195,7 @@ mod tests {
     fn start(sources: impl Iterator<Item = ImageSource> + Send + 'static) -> Batches {
         let stages = Stages {
             transform: read_transform(None, 64).unwrap(),
-            keep_pictures: false,
+            pictures: prepare::KeptPictures::None,
             known: Weak::<ModelEmbeddings>::new(),
         };
         let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();

@@ -3,6 +3,7 @@
 //! The record is the output contract; a format decides only how it is spelled.
 
 mod claim;
+mod html;
 mod json;
 mod output;
 mod picture;
@@ -20,6 +21,7 @@ use crate::messages::Messages;
 use crate::pixels::Picture;
 use crate::score::Verdict;
 use anyhow::Result;
+use html::Html;
 use json::Json;
 use output::Destination;
 use std::io::Write;
@@ -61,6 +63,8 @@ pub enum Format {
     Csv,
     /// A table for people.
     Markdown,
+    /// A page for a browser.
+    Html,
 }
 
 /// Takes records, one after the other, as they come.
@@ -90,6 +94,11 @@ trait Spelling {
 
     /// Writes one record.
     fn write(&mut self, record: &Record, shape: &RecordShape, out: &mut dyn Write) -> Result<()>;
+
+    /// Writes what comes after all records.
+    fn end(&mut self, _out: &mut dyn Write) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// Opens a file, or standard output, for records of a shape, before the long work begins.
@@ -107,6 +116,7 @@ pub fn open<'a>(
         Format::Json => Box::new(Json),
         Format::Csv => Box::new(Csv { messages }),
         Format::Markdown => Box::new(Markdown),
+        Format::Html => Box::new(Html),
     };
     Ok(Box::new(Report { shape, output, spelling }))
 }
@@ -161,7 +171,8 @@ impl Sink for Report<'_> {
         self.output.write(|out| self.spelling.write(record, &self.shape, out))
     }
 
-    fn end(self: Box<Self>) -> Result<()> {
+    fn end(mut self: Box<Self>) -> Result<()> {
+        self.output.write(|out| self.spelling.end(out))?;
         self.output.finish()
     }
 }

@@ -3,6 +3,7 @@
 
 mod cache;
 mod cli;
+mod html;
 mod hub;
 mod input;
 mod int8;
