@@ -1,7 +1,7 @@
 //! Arguments → a [`Command`] made of the other rooms' words.
 
 use crate::cache;
-use crate::commands::{Classify, Command, Eval, Fetch, OutputChoice, Rules, Setup};
+use crate::commands::{Classify, Command, Eval, Fetch, Models, ModelsFormat, OutputChoice, Rules, Setup};
 use crate::eval::fit::{ChosenFor, FitChoice};
 use crate::eval::report::EvalFormat;
 use crate::hub::HubOptions;
@@ -10,6 +10,7 @@ use crate::kernels;
 use crate::labels::{self, ClassifierFile, GivenLabel, LabelSet, Template};
 use crate::model::device::{BUILT_FOR, DeviceChoice};
 use crate::model::precision::Precision;
+use crate::model::tokenizer::cleaning::TextCleaning;
 use crate::pipeline::KeptPictures;
 use crate::report::{EarlierFailures, Format};
 use crate::score::Answer;
@@ -65,6 +66,7 @@ const AFTER_HELP: &str = "\
 Examples:
   clipclass photo.jpg --labels \"a cat,a dog,a tree\"
   clipclass *.jpg -l \"a cat,a dog\" --template \"a photo of {}\" --top 1
+  clipclass *.jpg -l \"a cat,a dog\" --model datacomp-b32     (clipclass models lists more)
   find . -name '*.jpg' | clipclass --files-from - --labels-file labels.txt --json | jq -r .prediction
 
 Exit code:
@@ -111,7 +113,7 @@ enum Verb {
     Eval(Box<EvalArgs>),
     /// Download a model and print where it is: a folder, or two where its weights have their own
     Fetch {
-        /// Model: a Hugging Face repository or a folder
+        /// Model: a short name of `clipclass models`, a Hugging Face repository or a folder
         #[arg(default_value = DEFAULT_MODEL)]
         model: String,
         #[command(flatten)]
@@ -119,6 +121,15 @@ enum Verb {
         /// Show no progress
         #[arg(short, long)]
         quiet: bool,
+    },
+    /// List models worth knowing: their short names, size, accuracy, speed here, and whether they are
+    /// here
+    Models {
+        /// JSON Lines, one object a model
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        cache: CacheArgs,
     },
     /// Look at or empty the embedding cache
     Cache {
@@ -306,6 +317,11 @@ struct LabelArgs {
         conflicts_with_all = ["labels", "labels_file", "templates", "template_file", "decoys"]
     )]
     classifier: Option<PathBuf>,
+    /// How prompts are cleaned before they are tokenized [default: as the model's family was trained].
+    /// SigLIP and SigLIP 2 know lower-case text without punctuation: their default is canonical, and
+    /// without it SigLIP 2 was reported to lose 12 points of accuracy
+    #[arg(long, value_enum, value_name = "HOW")]
+    text_cleaning: Option<TextCleaning>,
 }
 
 #[derive(Args)]
@@ -342,8 +358,8 @@ impl VerdictArgs {
 #[derive(Args)]
 #[command(next_help_heading = "Model")]
 struct ModelArgs {
-    /// Hugging Face repository of a CLIP model, or a folder with its files [default:
-    /// openai/clip-vit-base-patch32]
+    /// A short name that `clipclass models` lists, as datacomp-b32, a Hugging Face repository, or a
+    /// folder with a model's files [default: openai/clip-vit-base-patch32]
     #[arg(short, long, value_name = "ID|DIR", value_hint = ValueHint::DirPath)]
     model: Option<String>,
     #[command(flatten)]
@@ -450,6 +466,20 @@ impl ValueEnum for Format {
     }
 }
 
+impl ValueEnum for TextCleaning {
+    fn value_variants<'a>() -> &'a [Self] {
+        Self::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.name()).help(match self {
+            Self::Canonical => "Lower case, no punctuation, _ for a space, spaces squeezed",
+            Self::Folder => "As the library does that the model's folder was written for",
+            Self::None => "Not at all: the tokenizer's own file may still do something",
+        }))
+    }
+}
+
 impl ValueEnum for Precision {
     fn value_variants<'a>() -> &'a [Self] {
         Self::ALL
@@ -513,6 +543,10 @@ impl Cli {
             Some(Verb::Fetch { model, hub, quiet }) => {
                 Command::Fetch(Fetch { model, hub: hub.options(), quiet })
             }
+            Some(Verb::Models { json, cache }) => Command::Models(Models {
+                format: if json { ModelsFormat::Json } else { ModelsFormat::Table },
+                cache: cache.folder(),
+            }),
             Some(Verb::Cache { verb: CacheVerb::Info(cache) }) => Command::CacheInfo(cache.some_folder()?),
             Some(Verb::Cache { verb: CacheVerb::Clear(cache) }) => Command::CacheClear(cache.some_folder()?),
             Some(Verb::Completions { shell }) => Command::Print(completions(shell)),
@@ -560,6 +594,7 @@ impl Cli {
 /// What verbs that judge images have in common.
 fn setup(inputs: Inputs, labels: LabelArgs, model: ModelArgs, run: RunArgs, quiet: bool) -> Result<Setup> {
     let classifier = labels.classifier()?;
+    let text_cleaning = labels.text_cleaning;
     let own_model = classifier.as_ref().map(|classifier| classifier.model.clone());
     Ok(Setup {
         inputs,
@@ -572,6 +607,7 @@ fn setup(inputs: Inputs, labels: LabelArgs, model: ModelArgs, run: RunArgs, quie
         hub: model.hub.options(),
         device: run.device,
         precision: run.precision,
+        text_cleaning,
         batch_size: run.batch_size.get(),
         threads: run.threads.map(NonZeroUsize::get),
         cache: if run.no_cache { None } else { run.cache.folder() },
@@ -719,6 +755,26 @@ mod tests {
         let completions = String::from_utf8(completions(Shell::Bash)).unwrap();
         assert!(completions.contains("auto cpu cuda metal"), "{completions}");
         assert!(completions.contains("f32 f16 bf16 int8"), "{completions}");
+    }
+
+    #[test]
+    fn help_says_why_prompts_are_cleaned_and_what_short_names_are() {
+        let help = Cli::command().render_long_help().to_string();
+        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        for part in [
+            "lose 12 points of accuracy",
+            "short name that `clipclass models` lists",
+            "canonical:",
+            "folder:",
+        ] {
+            assert!(help.contains(part), "{part}: {help}");
+        }
+        assert_eq!(parse(&["-l", "a"]).unwrap().labels.text_cleaning, None);
+        let chosen = parse(&["-l", "a", "--text-cleaning", "folder"]).unwrap().labels.text_cleaning;
+        assert_eq!(chosen, Some(TextCleaning::Folder));
+        assert!(
+            parse(&["-l", "a", "--text-cleaning", "all"]).err().unwrap().contains("canonical, folder, none")
+        );
     }
 
     #[test]

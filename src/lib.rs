@@ -1,7 +1,7 @@
 //! Zero-shot image classification with CLIP.
 //!
 //! ```text
-//!                main.rs ── cli.rs ── commands/  (classify · fetch · cache)
+//!                main.rs ── cli.rs ── commands/  (classify · models · fetch · cache)
 //!                                        │
 //! labels.rs ─────────────────────────────┤──▶ model/ (text) ────┐
 //! hub/   a model's name ──▶ its files ──▶ model/                ▼
@@ -27,7 +27,7 @@
 //! 2. `commands/classify.rs` finds the model's files (`hub/mod.rs`), opens them as a
 //!    [`model::Checkpoint`] (`model/mod.rs`), opens the sink (`report/mod.rs`) and asks
 //!    [`pipeline::records`] for the records.
-//! 3. `pipeline/prompts.rs` has every prompt embedded: ids from `model/tokenizer.rs`, the text tower of
+//! 3. `pipeline/prompts.rs` has every prompt embedded: ids from `model/tokenizer/mod.rs`, the text tower of
 //!    `model/tower/text.rs`; the mean of a label's prompts is its embedding (`score.rs`, `ensemble`).
 //! 4. `pipeline/reader.rs` takes the sources that `input/named.rs` finds; `pipeline/prepare.rs` has each
 //!    read, decoded (`pixels/decode/`) and resized (`pixels/resample.rs`).

@@ -3,13 +3,15 @@
 use super::Exit;
 use super::rules::Rules;
 use super::setup::{DigestUse, OpenModel, Setup};
+use crate::cache;
 use crate::hub::ModelDigest;
 use crate::messages::Messages;
+use crate::model::Checkpoint;
 use crate::pipeline::{self, Job, KeptPictures};
 use crate::report::{
     self, Done, EarlierFailures, FittedRecipe, Format, LabelRecipe, Recipe, RecordShape, Sink,
 };
-use crate::score::{Answer, Judgement, Scoring};
+use crate::score::{Answer, Judgement};
 use anyhow::{Context, Result};
 use std::path::PathBuf;
 
@@ -41,11 +43,13 @@ impl Classify {
             OutputChoice::Resume(..) => DigestUse::Wanted,
             OutputChoice::Stdout | OutputChoice::File(_) => DigestUse::CacheOnly,
         };
-        let OpenModel { checkpoint, known, digest } = setup.open(digest, &messages)?;
-        let scoring = checkpoint.scoring();
-        let judgement =
-            self.rules.judgement(scoring, setup.labels.labels().len(), setup.classifier.as_ref())?;
-        let (mut sink, mut done) = self.open_sink(digest, scoring, &judgement, &messages)?;
+        let OpenModel { name, checkpoint, known, digest } = setup.open(digest, &messages)?;
+        let judgement = self.rules.judgement(
+            checkpoint.scoring(),
+            setup.labels.labels().len(),
+            setup.classifier.as_ref(),
+        )?;
+        let (mut sink, mut done) = self.open_sink(digest, &checkpoint, &judgement, &messages)?;
         let (done_before, failed_before) = (done.len(), done.failed());
         if messages.start() && done.is_empty() {
             setup.count_inputs(&messages);
@@ -55,10 +59,10 @@ impl Classify {
             pictures: self.pictures,
             ..setup.job(&checkpoint, known, judgement)
         };
-        let records = pipeline::records(job, &messages)?;
+        let mut records = pipeline::records(job, &messages)?;
         sink.begin()?;
         let (mut classified, mut failed) = (0, 0);
-        for record in records {
+        for record in &mut records {
             let record = record?;
             match record.outcome {
                 Ok(_) => classified += 1,
@@ -68,6 +72,11 @@ impl Classify {
             messages.advance();
         }
         sink.end()?;
+        if let (Some(folder), Some(ms)) = (&setup.cache, records.ms_per_image()) {
+            let (device, precision) = (checkpoint.device_name(), setup.precision.name());
+            // A folder that cannot be written to was told of when it was opened.
+            let _ = cache::keep_speed(folder, &name, &device, precision, ms);
+        }
         if done_before + classified + failed == 0 {
             messages.warning("no images were found");
         }
@@ -78,7 +87,7 @@ impl Classify {
     fn open_sink<'a>(
         &self,
         digest: Option<ModelDigest>,
-        scoring: Scoring,
+        checkpoint: &Checkpoint,
         judgement: &Judgement,
         messages: &'a Messages,
     ) -> Result<(Box<dyn Sink + 'a>, Done)> {
@@ -87,7 +96,7 @@ impl Classify {
             labels: labels.names().into_iter().map(str::to_owned).collect(),
             decoys: labels.decoys().iter().map(|decoy| decoy.name.clone()).collect(),
             top: judgement.top,
-            scoring,
+            scoring: checkpoint.scoring(),
             answer: judgement.answer,
             has_rules: judgement.min_cosine.is_some()
                 || judgement.min_margin.is_some()
@@ -101,12 +110,12 @@ impl Classify {
             OutputChoice::File(path) => (open(Some(path))?, Done::default()),
             OutputChoice::Resume(path, failures) => {
                 let digest = digest.context("the model has no digest")?;
-                report::resume(path, shape, &self.recipe(&digest, judgement), *failures)?
+                report::resume(path, shape, &self.recipe(&digest, checkpoint, judgement), *failures)?
             }
         })
     }
 
-    fn recipe(&self, digest: &ModelDigest, judgement: &Judgement) -> Recipe {
+    fn recipe(&self, digest: &ModelDigest, checkpoint: &Checkpoint, judgement: &Judgement) -> Recipe {
         let label = |label: &crate::labels::Label| LabelRecipe {
             label: label.name.clone(),
             prompts: label.prompts.clone(),
@@ -122,6 +131,7 @@ impl Classify {
             model: self.setup.model.clone(),
             digest: digest.to_string(),
             precision: self.setup.precision.to_string(),
+            text_cleaning: checkpoint.unusual_text_cleaning().map(|cleaning| cleaning.to_string()),
             labels: labels.labels().iter().map(label).collect(),
             top: judgement.top,
             threshold: judgement.threshold,

@@ -37,7 +37,7 @@ impl Eval {
         let messages = Messages::new(setup.quiet);
         let truth = self.truth_source()?;
         let digest = if self.fit.is_some() { DigestUse::Wanted } else { DigestUse::CacheOnly };
-        let OpenModel { checkpoint, known, digest } = setup.open(digest, &messages)?;
+        let OpenModel { checkpoint, known, digest, .. } = setup.open(digest, &messages)?;
         let scoring = checkpoint.scoring();
         let has_several = self.rules.answer == Answer::Several || truth.has_several();
         let (kind, answer) = match has_several {

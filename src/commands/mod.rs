@@ -5,6 +5,7 @@ mod classify;
 mod eval;
 mod exit;
 mod fetch;
+mod models;
 mod rules;
 mod setup;
 
@@ -12,6 +13,7 @@ pub use classify::{Classify, OutputChoice};
 pub use eval::Eval;
 pub use exit::{Exit, conclude};
 pub use fetch::Fetch;
+pub use models::{Models, ModelsFormat};
 pub use rules::Rules;
 pub use setup::Setup;
 
@@ -28,6 +30,8 @@ pub enum Command {
     Eval(Box<Eval>),
     /// Bring a model into the hub cache.
     Fetch(Fetch),
+    /// List models worth knowing.
+    Models(Models),
     /// Say what the embedding cache in a folder holds.
     CacheInfo(PathBuf),
     /// Empty the embedding cache in a folder.
@@ -44,6 +48,7 @@ pub fn run(command: Command) -> Result<Exit> {
         Command::Classify(classify) => classify.run(),
         Command::Eval(eval) => eval.run(),
         Command::Fetch(fetch) => fetch.run(),
+        Command::Models(models) => models.run(),
         Command::CacheInfo(folder) => cache::info(&folder),
         Command::CacheClear(folder) => cache::clear(&folder),
         Command::Print(text) => {

@@ -8,6 +8,7 @@ use crate::messages::Messages;
 use crate::model::Checkpoint;
 use crate::model::device::DeviceChoice;
 use crate::model::precision::Precision;
+use crate::model::tokenizer::cleaning::TextCleaning;
 use crate::pipeline::{self, Job, KeptPictures};
 use crate::score::{Judgement, Scoring};
 use anyhow::{Context, Result, ensure};
@@ -25,6 +26,8 @@ pub struct Setup {
     pub hub: HubOptions,
     pub device: DeviceChoice,
     pub precision: Precision,
+    /// How prompts are cleaned; as the model's family was trained when absent.
+    pub text_cleaning: Option<TextCleaning>,
     /// The most images that pass through the network at a time.
     pub batch_size: usize,
     /// Threads of the whole process; one a core when absent.
@@ -44,6 +47,7 @@ pub(super) enum DigestUse {
 
 /// A model that is open, and what earlier runs kept of it.
 pub(super) struct OpenModel {
+    pub name: String,
     pub checkpoint: Checkpoint,
     pub known: ModelEmbeddings,
     /// Absent where nothing asks for it.
@@ -65,7 +69,8 @@ impl Setup {
         let files = hub::locate(&self.model, &self.hub, messages)?;
         // A download may be broken off at once; an output file that was begun is cleared away first.
         pipeline::watch_for_signals()?;
-        let checkpoint = Checkpoint::open(&files, &self.device.open()?, self.precision)?;
+        let checkpoint = Checkpoint::open(&files, &self.device.open()?, self.precision)?
+            .with_text_cleaning(self.text_cleaning);
         let is_alone = self.labels.labels().len() == 1 && self.labels.decoys().is_empty();
         if is_alone && matches!(checkpoint.scoring(), Scoring::Softmax { .. }) {
             messages.warning("there is only one label: its probability is always 1");
@@ -75,7 +80,7 @@ impl Setup {
         if let Some(classifier) = &self.classifier {
             self.check_model(classifier, digest.as_ref())?;
         }
-        Ok(OpenModel { checkpoint, known, digest })
+        Ok(OpenModel { name: files.name, checkpoint, known, digest })
     }
 
     /// Opens what earlier runs kept of this model, unless the user wants none of it; and tells the
@@ -95,7 +100,10 @@ impl Setup {
             None => return Ok((ModelEmbeddings::off(), None)),
         };
         let digest = pipeline::digest(checkpoint, &cache)?;
-        let known = cache.of_model(name, checkpoint.dim(), pipeline::space_key(checkpoint, &digest));
+        let mut known = cache.of_model(name, checkpoint.dim(), pipeline::space_key(checkpoint, &digest));
+        if let Some(cleaning) = checkpoint.unusual_text_cleaning() {
+            known = known.with_prompts_taken(cleaning.name());
+        }
         Ok((known, Some(digest)))
     }
 

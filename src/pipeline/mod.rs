@@ -103,6 +103,12 @@ impl Records<'_> {
     pub fn take_prompts(&mut self) -> Option<PromptEmbeddings> {
         self.prompts.take()
     }
+
+    /// The median time that the network took for an image so far, in milliseconds, if it was given
+    /// enough images for that to mean something. Reading and decoding are not counted.
+    pub fn ms_per_image(&self) -> Option<f64> {
+        self.network.ms_per_image()
+    }
 }
 
 impl Iterator for Records<'_> {

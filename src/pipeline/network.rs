@@ -12,6 +12,10 @@ use anyhow::{Context, Result};
 use rayon::ThreadPool;
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Instant;
+
+/// How many images tell how long one takes.
+const TIMED_IMAGES: usize = 8;
 
 /// The vision tower, loaded when the first image needs it, and what judges its embeddings.
 pub(super) struct Network<'a> {
@@ -24,6 +28,9 @@ pub(super) struct Network<'a> {
     /// Dropping it waits until all is kept.
     known: Arc<ModelEmbeddings>,
     pool: Arc<ThreadPool>,
+    /// Of each batch that the tower was given, its images and the milliseconds an image took.
+    /// The first batch, with which the tower is loaded, is not among them.
+    times: Vec<(usize, f64)>,
 }
 
 /// Where an image's embedding is: at hand, or a row of those that the network is to make.
@@ -52,7 +59,25 @@ impl<'a> Network<'a> {
             keep_embeddings,
             known,
             pool,
+            times: Vec::new(),
         }
+    }
+
+    /// The median of what the tower took for an image, in milliseconds, once it was given
+    /// [enough](TIMED_IMAGES).
+    pub(super) fn ms_per_image(&self) -> Option<f64> {
+        let images: usize = self.times.iter().map(|(images, _)| images).sum();
+        if images < TIMED_IMAGES {
+            return None;
+        }
+        let mut times = self.times.clone();
+        times.sort_by(|(_, a), (_, b)| a.total_cmp(b));
+        let mut seen = 0;
+        let median = times.into_iter().find(|(count, _)| {
+            seen += count;
+            2 * seen >= images
+        });
+        median.map(|(_, ms)| ms)
     }
 
     /// Embeds the images of a batch that are not known, and judges all, in order.
@@ -111,7 +136,9 @@ impl<'a> Network<'a> {
         if pixels.is_empty() {
             return Ok(None);
         }
-        let Self { checkpoint, encoder, pool, .. } = self;
+        let Self { checkpoint, encoder, pool, times, .. } = self;
+        let is_loaded = encoder.is_some();
+        let start = Instant::now();
         let encode = || {
             let encoder = match encoder {
                 Some(encoder) => encoder,
@@ -119,7 +146,11 @@ impl<'a> Network<'a> {
             };
             encoder.encode(pixels).context("cannot run the network")
         };
-        pool.install(encode).map(Some)
+        let encoded = pool.install(encode)?;
+        if is_loaded {
+            times.push((pixels.len(), start.elapsed().as_secs_f64() * 1e3 / pixels.len() as f64));
+        }
+        Ok(Some(encoded))
     }
 }
 

@@ -5,6 +5,7 @@ use crate::cache::{KnownPrompt, ModelEmbeddings};
 use crate::labels::{Label, LabelSet};
 use crate::messages::Messages;
 use crate::model::Checkpoint;
+use crate::model::tokenizer::cleaning::mojibake;
 use crate::score::{Classifier, Scoring, ensemble};
 use anyhow::Result;
 use std::collections::{HashMap, HashSet};
@@ -66,6 +67,14 @@ fn embed_prompts<'a>(
             "the prompt {prompt:?} is longer than the model's context; its end is not seen"
         ));
     };
+    for prompt in &prompts {
+        if let Some(meaning) = mojibake::probable_meaning(prompt) {
+            messages.warning(format_args!(
+                "the prompt {prompt:?} looks as if it had been decoded with the wrong encoding; if it means \
+                 {meaning:?}, write it as UTF-8"
+            ));
+        }
+    }
     let mut embeddings = HashMap::new();
     let mut unknown = Vec::new();
     for (&prompt, row) in prompts.iter().zip(known.prompts(&prompts)) {

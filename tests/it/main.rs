@@ -3,11 +3,15 @@
 
 mod cache;
 mod cli;
+mod families;
+mod formula;
+mod golden;
 mod html;
 mod hub;
 mod input;
 mod int8;
 mod labels;
+mod models;
 mod oracle;
 mod parity;
 mod pinned;
@@ -16,6 +20,7 @@ mod runs;
 mod server;
 #[cfg(unix)]
 mod streams;
+mod tokens;
 mod verdicts;
 mod web;
 mod weights;

@@ -173,6 +173,7 @@ mod tests {
             model: "tiny".into(),
             digest: "00".into(),
             precision: "f32".into(),
+            text_cleaning: None,
             labels: Vec::new(),
             top: None,
             threshold: 0.0,

@@ -18,6 +18,9 @@ pub struct Recipe {
     /// Digest of the model's files, in hexadecimal.
     pub digest: String,
     pub precision: String,
+    /// How prompts were cleaned; as the model's family was trained when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text_cleaning: Option<String>,
     pub labels: Vec<LabelRecipe>,
     /// The most scores in a record; all when absent.
     pub top: Option<usize>,
@@ -104,6 +107,8 @@ impl Recipe {
             compare("the model", &model(self), &model(earlier));
         }
         compare("the precision", &self.precision, &earlier.precision);
+        let cleaning = |recipe: &Self| recipe.text_cleaning.clone().unwrap_or_else(|| "absent".to_owned());
+        compare("--text-cleaning", &cleaning(self), &cleaning(earlier));
         let top = |recipe: &Self| recipe.top.map_or("absent".to_owned(), |top| top.to_string());
         compare("--top", &top(self), &top(earlier));
         compare("--threshold", &self.threshold, &earlier.threshold);
@@ -157,6 +162,7 @@ mod tests {
             model: "tiny".into(),
             digest: "00ff".into(),
             precision: "f32".into(),
+            text_cleaning: None,
             labels: vec![label("a cat"), label("a dog")],
             top: None,
             threshold: 0.1,
@@ -201,11 +207,13 @@ mod tests {
             thresholds: Vec::new(),
             set_probability: None,
         });
+        other.text_cleaning = Some("none".into());
         other.labels[1].prompts[0].push('!');
         let told = other.check_same(&recipe()).unwrap_err().to_string();
         for part in [
             "the model was tiny (00ff) and is tiny (11)",
             "the precision was f32 and is int8",
+            "--text-cleaning was absent and is none",
             "--top was absent and is 1",
             "--threshold was 0.1 and is 0.5",
             "--min-cosine was 0.2 and is absent",
