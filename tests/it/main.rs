@@ -3,6 +3,7 @@
 
 mod cache;
 mod cli;
+mod containers;
 mod hub;
 mod input;
 mod int8;
