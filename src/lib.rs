@@ -9,7 +9,7 @@
 //!         └──────── pipeline/: a job → an iterator of records ─────────────────┘
 //!                   cache/ keeps embeddings between runs     kernels/ slices → slices, for model/ and score.rs
 //!                   net/ the one HTTP client                 messages.rs the one voice on standard error
-//!                   bug.rs a panic → words
+//!                   formats.rs a name or first bytes → what a file is     bug.rs a panic → words
 //! ```
 //!
 //! Data flows to the right. A room uses the words of the rooms to its left and never the reverse;
@@ -80,6 +80,7 @@ pub mod cache;
 pub mod cli;
 pub mod commands;
 pub mod eval;
+pub mod formats;
 pub mod hub;
 pub mod input;
 pub mod kernels;

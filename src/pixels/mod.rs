@@ -12,6 +12,7 @@ mod decode;
 mod orient;
 mod resample;
 
+use crate::formats::Foreign;
 use image::RgbImage;
 use resample::{Axis, resample};
 
@@ -58,8 +59,13 @@ impl Picture {
 pub enum PixelsError {
     #[error("the file is empty")]
     Empty,
-    #[error("not an image in a format clipclass reads (JPEG, PNG, WebP, GIF, BMP, TIFF)")]
+    #[error(
+        "not an image in a format clipclass reads (JPEG, PNG, WebP, HEIC, AVIF, JPEG XL, GIF, BMP, TIFF)"
+    )]
     Format,
+    /// Something known that is no picture clipclass reads.
+    #[error("{0}")]
+    Foreign(Foreign),
     #[error("{0}")]
     Decode(String),
     #[error("{0}")]
@@ -73,7 +79,7 @@ impl PixelsError {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Empty => "empty",
-            Self::Format => "format",
+            Self::Format | Self::Foreign(_) => "format",
             Self::Decode(_) => "decode",
             Self::Limit(_) => "limit",
             Self::Size(_) => "size",

@@ -3,6 +3,8 @@
 
 mod cache;
 mod cli;
+mod containers;
+mod containers;
 mod families;
 mod formula;
 mod golden;
