@@ -3,6 +3,7 @@
 
 mod cache;
 mod cli;
+mod eval;
 mod hub;
 mod input;
 mod int8;
