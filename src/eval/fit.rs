@@ -11,7 +11,8 @@ mod temperature;
 mod thresholds;
 
 pub use conformal::set_probability;
-pub use thresholds::ChosenFor;
+pub use temperature::{Link, fit_temperature};
+pub use thresholds::{ChosenFor, Labelled, fit_threshold};
 
 use super::TruthKind;
 use super::calibration::Calibration;
@@ -25,8 +26,6 @@ use anyhow::{Context, Result, ensure};
 use folds::{FOLDS, folds};
 use rayon::prelude::*;
 use serde_json::{Value, json};
-use temperature::{Link, fit_temperature};
-use thresholds::{Labelled, fit_threshold};
 
 /// Fewer images of a label give it no threshold of its own.
 const LEAST_OF_LABEL: usize = 5;
@@ -211,7 +210,18 @@ impl Fitting<'_> {
         let temperature = self.fit_temperature(images);
         let judgement = Judgement { temperature: Some(temperature), ..Default::default() };
         let verdicts = self.judge_all(images, &judgement)?;
-        let thresholds = self.fit_thresholds(images, &verdicts, quantity);
+        // Where there is a rule for none, it tells those images, and thresholds for F1 would lose known
+        // images to do the same. A precision has to hold in spite of them.
+        let none_images = images.iter().filter(|&&image| self.label(image).is_none()).count();
+        let are_told = self.is_single && none_images >= LEAST_NONE && self.choice.chosen_for == ChosenFor::F1;
+        let counts = |image: &usize| !are_told || self.label(*image).is_some();
+        let (counting, counted): (Vec<_>, Vec<_>) = images
+            .iter()
+            .zip(&verdicts)
+            .filter(|(image, _)| counts(image))
+            .map(|(&image, verdict)| (image, verdict))
+            .unzip();
+        let thresholds = self.fit_thresholds(&counting, &counted, quantity);
         let with_thresholds = Judgement { fitted: Some(thresholds.clone()), ..judgement };
         let none = if self.is_single { self.fit_none(images, &with_thresholds)? } else { None };
         let own =
@@ -253,7 +263,12 @@ impl Fitting<'_> {
         fit_temperature(&known, link, logits) as f32
     }
 
-    fn fit_thresholds(&self, images: &[usize], verdicts: &[Verdict], quantity: Quantity) -> FittedThresholds {
+    fn fit_thresholds(
+        &self,
+        images: &[usize],
+        verdicts: &[&Verdict],
+        quantity: Quantity,
+    ) -> FittedThresholds {
         let values: Vec<Vec<f32>> = verdicts.par_iter().map(|verdict| quantity.of_labels(verdict)).collect();
         let of_label = |label: usize| -> Vec<Labelled> {
             let labelled =

@@ -5,9 +5,15 @@ use super::classes::ClassCount;
 use crate::score::cosines;
 use serde::Serialize;
 
-/// From here on the prompts of two labels nearly coincide. Prompts of CLIP that say the same in other
-/// words, "a cat" and "cat", have about this cosine; "a photo of a cat" and "a photo of a dog" have less.
-const NEAR: f32 = 0.97;
+/// Two labels nearly coincide whose cosine is as near to 1, compared with that of the labels on average.
+/// Models differ in how far apart their prompts lie, so no cosine says that by itself.
+const NEAR: f32 = 0.1;
+
+/// Of so few labels there is no telling what is usual; only the same prompts coincide.
+const FEW_LABELS: usize = 4;
+
+/// From here on prompts are the same to an f32.
+const SAME: f32 = 0.9999;
 
 /// The most pairs, and names, that are told.
 const MOST: usize = 100;
@@ -48,11 +54,12 @@ fn near_pairs(names: &[&str], rows: &[f32], dim: usize) -> Vec<NearPair> {
     const BLOCK: usize = 64;
     let mut pairs = Vec::new();
     let all: Vec<_> = rows.chunks(dim).collect();
+    let least = least_cosine(&all, dim);
     for (block, some) in all.chunks(BLOCK).enumerate() {
         let cosines = cosines(some, rows, dim);
         for (i, cosines) in cosines.chunks(all.len()).enumerate() {
             let label = block * BLOCK + i;
-            let near = cosines.iter().enumerate().skip(label + 1).filter(|(_, cosine)| **cosine >= NEAR);
+            let near = cosines.iter().enumerate().skip(label + 1).filter(|(_, cosine)| **cosine >= least);
             pairs.extend(near.map(|(other, cosine)| (*cosine, label, other)));
         }
         pairs.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then((a.1, a.2).cmp(&(b.1, b.2))));
@@ -65,15 +72,29 @@ fn near_pairs(names: &[&str], rows: &[f32], dim: usize) -> Vec<NearPair> {
     pairs.into_iter().map(pair).collect()
 }
 
+/// The cosine from which on two labels nearly coincide.
+fn least_cosine(rows: &[&[f32]], dim: usize) -> f32 {
+    if rows.len() < FEW_LABELS {
+        return SAME;
+    }
+    // The square of the sum of unit vectors has all their cosines in it, and theirs with themselves.
+    let mut sum = vec![0.0f64; dim];
+    rows.iter().for_each(|row| sum.iter_mut().zip(*row).for_each(|(sum, x)| *sum += f64::from(*x)));
+    let (square, count) = (sum.iter().map(|x| x * x).sum::<f64>(), rows.len() as f64);
+    let mean = (square - count) / (count * (count - 1.0));
+    (1.0 - NEAR * (1.0 - mean as f32)).min(SAME)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn labels_that_nearly_coincide_and_those_without_use_are_told() {
-        let rows = [1.0, 0.0, 0.0, 1.0, 0.98, 0.199];
+        let rows = [1.0, 0.0, 0.0, 1.0, 0.98, 0.199, 0.6, -0.8];
         let count = |predicted, support| ClassCount { right: 0, predicted, support };
-        let found = look_over(&["cat", "dog", "a cat"], &rows, 2, &[count(1, 1), count(1, 0), count(0, 2)]);
+        let counts = [count(1, 1), count(1, 0), count(0, 2), count(1, 1)];
+        let found = look_over(&["cat", "dog", "a cat", "bird"], &rows, 2, &counts);
         assert_eq!(found.coinciding.len(), 1);
         assert_eq!(found.coinciding[0].labels, ["cat", "a cat"]);
         assert_eq!(

@@ -4,7 +4,7 @@
 mod cache;
 mod cli;
 mod containers;
-mod containers;
+mod eval;
 mod families;
 mod formula;
 mod golden;

@@ -5,7 +5,7 @@ use crate::labels::NoneRule;
 
 /// The largest share of the known images that a rule may lose on those that it is fitted to: less than the
 /// 5 % that it is to lose at most, as it loses more of others.
-const MOST_LOST: f64 = 0.04;
+const MOST_LOST: f64 = 0.035;
 
 /// Levels of each threshold that are tried, from none to all that may be lost.
 const LEVELS: usize = 16;
@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn no_more_of_the_known_are_lost_than_may_be() {
         let (known, none) = images();
-        // Eight of 200 may be lost, and were.
+        // Seven of 200 may be lost, and eight were.
         let rule = fit_none(&known, &none, 8, 200);
         let passes = |best: &BestLabel| {
             best[0] >= rule.threshold.unwrap_or(0.0)
