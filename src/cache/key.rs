@@ -4,6 +4,7 @@
 
 use super::mark::FileMark;
 use blake3::{Hash, Hasher};
+use std::fs::File;
 use std::path::Path;
 
 /// Raised whenever a change of the crate alters any digit of an embedding: of decoding, resizing,
@@ -134,6 +135,11 @@ impl ImageKey {
     /// The key of a file that is not read: enough where it was seen before and did not change.
     pub fn of_file(path: &Path) -> Self {
         Self { mark: FileMark::of(path).and_then(FileMark::settled), content: None }
+    }
+
+    /// The key of an open file that was found at `path`.
+    pub fn of_open(file: &File, path: &Path) -> Self {
+        Self { mark: FileMark::of_open(file, path).and_then(FileMark::settled), content: None }
     }
 
     /// The key of encoded bytes without a file.

@@ -153,11 +153,9 @@ impl Setup {
 
     /// Counts the images beside the run, for its progress.
     pub(super) fn count_inputs(&self, messages: &Messages) {
-        if self.inputs.are_quick_to_count() {
-            let (inputs, messages) = (self.inputs.clone(), messages.clone());
-            let count = move || inputs.sources().map(|sources| messages.expect(sources.count() as u64));
-            // Without a thread to spare progress goes without an end.
-            let _ = thread::Builder::new().spawn(count);
-        }
+        let (inputs, messages) = (self.inputs.clone(), messages.clone());
+        let count = move || inputs.count_by_name().map(|images| messages.expect(images));
+        // Without a thread to spare progress goes without an end.
+        let _ = thread::Builder::new().spawn(count);
     }
 }

@@ -1,12 +1,10 @@
 //! A folder → the images in it, however deep, in natural order.
 
-use super::formats::{HEAD_BYTES, has_image_extension, has_no_extension, is_hidden, is_image};
 use super::part::Deal;
-use super::{ImageSource, Origin};
+use super::{ImageSource, OpenedFile, Origin};
+use crate::formats::{Content, HEAD_BYTES, NameSays, is_hidden};
 use std::cmp::Ordering;
 use std::ffi::OsStr;
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 use walkdir::{DirEntry, FilterEntry, IntoIter, WalkDir};
 
@@ -25,9 +23,10 @@ impl FolderWalk {
     pub(super) fn next(&mut self, deal: &mut Deal) -> Option<ImageSource> {
         loop {
             let source = match self.0.next()? {
-                Ok(entry) if entry.file_type().is_file() && is_wanted(entry.path()) => {
-                    ImageSource::new(entry.path(), Origin::File(entry.path().into()))
-                }
+                Ok(entry) if entry.file_type().is_file() => match found(entry.path()) {
+                    Some(origin) => ImageSource::new(entry.path(), origin),
+                    None => continue,
+                },
                 Ok(_) => continue,
                 Err(error) => match failure(error) {
                     Some(failed) => failed,
@@ -41,14 +40,34 @@ impl FolderWalk {
     }
 }
 
-fn is_wanted(path: &Path) -> bool {
-    has_image_extension(path) || (has_no_extension(path) && begins_like_image(path).unwrap_or(false))
+/// Counts the images in a folder, as long as their names tell them from all else.
+pub(super) fn count_by_name(folder: &OsStr) -> Option<u64> {
+    let mut images = 0;
+    for entry in FolderWalk::new(folder).0 {
+        images += match entry {
+            Ok(entry) if entry.file_type().is_file() => match NameSays::of(entry.path()) {
+                NameSays::Image => 1,
+                NameSays::Other => 0,
+                NameSays::Nothing => return None,
+            },
+            Ok(_) => 0,
+            Err(error) => u64::from(failure(error).is_some()),
+        };
+    }
+    Some(images)
 }
 
-fn begins_like_image(path: &Path) -> std::io::Result<bool> {
-    let mut head = Vec::new();
-    File::open(path)?.take(HEAD_BYTES).read_to_end(&mut head)?;
-    Ok(is_image(&head))
+/// The origin of a file that is an image by its name, or else by its first bytes. What cannot be looked
+/// into is passed over, as what is none.
+fn found(path: &Path) -> Option<Origin> {
+    match NameSays::of(path) {
+        NameSays::Image => Some(Origin::File(path.into())),
+        NameSays::Other => None,
+        NameSays::Nothing => {
+            let opened = OpenedFile::open(path, HEAD_BYTES).ok()?;
+            Content::of(&opened.head).is_image().then_some(Origin::Opened(opened))
+        }
+    }
 }
 
 /// What the walk cannot enter is told, unless it is a circle or a dead link to no image.
@@ -57,7 +76,7 @@ fn failure(error: walkdir::Error) -> Option<ImageSource> {
     let is_passed_over = error.depth() > 0
         && (path.file_name().is_some_and(is_hidden)
             || (error.io_error().is_some_and(|error| error.kind() == std::io::ErrorKind::NotFound)
-                && !has_image_extension(&path)));
+                && NameSays::of(&path) != NameSays::Image));
     if is_passed_over {
         return None;
     }

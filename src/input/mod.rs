@@ -1,13 +1,12 @@
 //! Paths, folders, lists, shards and stdin → a lazy, ordered stream of [`ImageSource`]s.
 //!
 //! A source is named here and read later, on whichever thread takes it, so that slow disks and
-//! servers overlap. Only what has no second reading (standard input, a pipe, a member of a shard) is
+//! servers overlap. A file that had to be looked at stays open until then. Only what has no second reading (standard input, a pipe, a member of a shard) is
 //! read as it passes, one at a time. What the user named is always tried and its failure becomes a
 //! source of its own; what a walk or a shard merely contains is filtered by what it is.
 
 mod archive;
 mod folder;
-mod formats;
 mod list;
 mod named;
 mod part;
@@ -87,6 +86,8 @@ pub struct Annotation {
 pub enum Origin {
     /// A file, read when its turn comes.
     File(PathBuf),
+    /// A file that was looked into, since its name does not say what it is.
+    Opened(OpenedFile),
     /// An image on a web server, fetched when its turn comes.
     Address(String),
     /// Bytes at hand: standard input, a member of a shard.
@@ -98,6 +99,36 @@ pub enum Origin {
     OwnOutput,
     /// Something that was asked for and cannot be had.
     Failed(ReadError),
+}
+
+/// A file whose first bytes were read.
+#[derive(Debug)]
+pub struct OpenedFile {
+    path: PathBuf,
+    file: File,
+    head: Vec<u8>,
+}
+
+impl OpenedFile {
+    /// Opens a file and reads up to `head_bytes` of it.
+    ///
+    /// *Errors* as [`open`] does.
+    fn open(path: &Path, head_bytes: usize) -> io::Result<Self> {
+        let (file, _) = open(path)?;
+        let mut head = Vec::with_capacity(head_bytes);
+        (&file).take(head_bytes as u64).read_to_end(&mut head)?;
+        Ok(Self { path: path.into(), file, head })
+    }
+
+    /// Where it was found.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The file itself, which may no longer be what is at its path.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
 }
 
 /// Why an image's bytes cannot be had.
@@ -124,7 +155,14 @@ impl ImageSource {
     /// and what a failed origin brings with it (`archive` among others).
     pub fn read(self) -> Result<Vec<u8>, ReadError> {
         match self.origin {
-            Origin::File(path) => read_file(&path),
+            Origin::File(path) => {
+                let (file, metadata) = open(&path)?;
+                read_file(file, &metadata, Vec::new())
+            }
+            Origin::Opened(OpenedFile { file, head, .. }) => {
+                let metadata = file.metadata()?;
+                read_file(file, &metadata, head)
+            }
             Origin::Address(address) => web::download(&address),
             Origin::Bytes(bytes) => Ok(bytes),
             Origin::SameAs(image) => Err(ReadError::unknown(&image)),
@@ -180,13 +218,13 @@ fn open(path: &Path) -> io::Result<(File, Metadata)> {
     opened.map(|(metadata, file)| (file, metadata))
 }
 
-fn read_file(path: &Path) -> Result<Vec<u8>, ReadError> {
-    let (file, metadata) = open(path)?;
+/// Reads a file to its end, of which `bytes` were read.
+fn read_file(file: File, metadata: &Metadata, mut bytes: Vec<u8>) -> Result<Vec<u8>, ReadError> {
     if metadata.len() > IMAGE_LIMIT_BYTES {
         return Err(ReadError::limit(Some(metadata.len()), IMAGE_LIMIT_BYTES));
     }
     // One byte more, so that the last read finds the end without growing the buffer.
-    let mut bytes = Vec::with_capacity(metadata.len() as usize + 1);
+    bytes.reserve_exact((metadata.len() as usize + 1).saturating_sub(bytes.len()));
     read_within(file, IMAGE_LIMIT_BYTES, &mut bytes)?;
     Ok(bytes)
 }

@@ -9,7 +9,8 @@ use super::list::List;
 use super::part::Deal;
 use super::stream::{self, Opened};
 use super::web::{self, InputSpelling};
-use super::{IMAGE_LIMIT_BYTES, ImageSource, Origin, Part, ReadError, formats, read_within};
+use super::{IMAGE_LIMIT_BYTES, ImageSource, Origin, Part, ReadError, folder, read_within};
+use crate::formats::NameSays;
 use anyhow::{Context, Result, bail};
 use same_file::Handle;
 use std::ffi::{OsStr, OsString};
@@ -80,11 +81,19 @@ impl Inputs {
 }
 
 impl Inputs {
-    /// Whether walking through the sources takes no more than looking at names: there is nothing
-    /// but folders and files with an image's name.
-    pub fn are_quick_to_count(&self) -> bool {
-        let quick = |path: &OsString| formats::has_image_extension(path) || Path::new(path).is_dir();
-        self.files_from.is_none() && self.paths.iter().all(quick)
+    /// How many images there are, where that takes no more than looking at names: there is nothing but
+    /// files whose names tell what they are, and folders of them.
+    pub fn count_by_name(&self) -> Option<u64> {
+        let count = |path: &OsString| match Path::new(path).is_dir() {
+            true => folder::count_by_name(path),
+            false => (NameSays::of(path) == NameSays::Image).then_some(1),
+        };
+        if self.files_from.is_some() {
+            return None;
+        }
+        let all: u64 = self.paths.iter().map(count).sum::<Option<_>>()?;
+        let mut deal = Deal::new(self.part);
+        Some((0..all).filter(|_| deal.take()).count() as u64)
     }
 }
 
@@ -152,12 +161,14 @@ impl<I: Iterator<Item = Result<OsString, ImageSource>>> Iterator for Sources<I> 
                 None => None,
             };
             match within {
-                Some(ImageSource { name, origin: Origin::File(path), .. })
-                    if is_output(&path, self.output.as_ref()) =>
-                {
-                    return Some(ImageSource { name, origin: Origin::OwnOutput, annotations: Vec::new() });
+                Some(source) => {
+                    let is_own = match &source.origin {
+                        Origin::File(path) => is_output(path, self.output.as_ref()),
+                        Origin::Opened(opened) => is_output(opened.path(), self.output.as_ref()),
+                        _ => false,
+                    };
+                    return Some(if is_own { ImageSource { origin: Origin::OwnOutput, ..source } } else { source });
                 }
-                Some(source) => return Some(source),
                 None => {}
             }
             self.open = None;
@@ -197,7 +208,7 @@ impl<I> Sources<I> {
                 InputSpelling::Unknown(scheme) => Err(web::unknown_scheme(&scheme)),
             }
         };
-        self.found(name, name, opened)
+        self.found(name, opened)
     }
 
     /// What is at `path`, which the user called `name`.
@@ -209,23 +220,23 @@ impl<I> Sources<I> {
             Ok(metadata) if metadata.is_dir() => {
                 return FoundInput::Many(Many::Folder(FolderWalk::new(path)));
             }
-            Ok(metadata) if metadata.is_file() && formats::has_image_extension(path) => {
+            Ok(metadata) if metadata.is_file() && NameSays::of(path) == NameSays::Image => {
                 return FoundInput::One(Origin::File(path.into()));
             }
             // What is wrong with it is told when it is read.
             Err(_) => return FoundInput::One(Origin::File(path.into())),
             Ok(_) => stream::open_file(path),
         };
-        self.found(name, path, opened)
+        self.found(name, opened)
     }
 
-    fn found(&self, name: &OsStr, path: &OsStr, opened: Result<Opened, ReadError>) -> FoundInput {
+    fn found(&self, name: &OsStr, opened: Result<Opened, ReadError>) -> FoundInput {
         match opened {
             Ok(Opened::Archive(flow)) => {
                 let archive = ArchiveWalk::new(name, flow).with_annotations(self.annotations);
                 FoundInput::Many(Many::Archive(Box::new(archive)))
             }
-            Ok(Opened::File) => FoundInput::One(Origin::File(path.into())),
+            Ok(Opened::File(opened)) => FoundInput::One(Origin::Opened(opened)),
             Ok(Opened::Stream(bytes)) => FoundInput::Passing(bytes),
             Err(error) => FoundInput::One(Origin::Failed(error)),
         }
@@ -296,11 +307,48 @@ mod tests {
             ("f/.cache/1.jpg", IMAGE),
             ("f/bare", IMAGE),
             ("f/README", b"no image"),
+            ("f/1.jpg_large", IMAGE),
+            ("f/2.jpg?w=200", IMAGE),
+            ("f/3.part", b"no image"),
+            ("f/4.mov", IMAGE),
             ("f/x.jpg/in.jpg", IMAGE),
             ("f/s.tar", &tar_of(&["1.jpg"])),
         ]);
-        let images = ["f/bare", "f/img2.png", "f/img9/1.webp", "f/img10.jpg", "f/x.jpg/in.jpg"];
+        let images = [
+            "f/1.jpg_large",
+            "f/2.jpg?w=200",
+            "f/bare",
+            "f/img2.png",
+            "f/img9/1.webp",
+            "f/img10.jpg",
+            "f/x.jpg/in.jpg",
+        ];
         assert_eq!(told(paths(folder.path(), &["f"]), folder.path()), images);
+    }
+
+    #[test]
+    fn what_was_looked_into_is_read_from_the_file_that_was_open() {
+        let long = [IMAGE, &[7; 1000]].concat();
+        let folder = folder_of(&[("f/bare", &long)]);
+        for name in ["f", "f/bare"] {
+            fs::write(folder.path().join("f/bare"), &long).unwrap();
+            let source = paths(folder.path(), &[name]).sources().unwrap().next().unwrap();
+            assert!(matches!(source.origin, Origin::Opened(_)), "{name}");
+            fs::rename(folder.path().join("f/bare"), folder.path().join("moved")).unwrap();
+            assert_eq!(source.read().unwrap(), long, "{name}");
+        }
+    }
+
+    #[test]
+    fn images_are_counted_by_name_as_long_as_names_tell() {
+        let folder =
+            folder_of(&[("f/1.jpg", IMAGE), ("f/2.heic", IMAGE), ("f/3.txt", b""), ("g/bare", IMAGE)]);
+        let count = |names: &[&str]| paths(folder.path(), names).count_by_name();
+        assert_eq!(count(&["f", "f/1.jpg"]), Some(3));
+        assert_eq!(count(&["f", "g"]), None);
+        assert_eq!(count(&["f", "f/3.txt"]), None);
+        let part = Inputs { part: Some(Part::new(2, 2).unwrap()), ..paths(folder.path(), &["f", "f/1.jpg"]) };
+        assert_eq!(part.count_by_name(), Some(1));
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! A file or a stream → what it is by its first bytes: a shard, packed or not, or an image.
 
-use super::ReadError;
+use super::{OpenedFile, ReadError};
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek};
+use std::path::Path;
 
 /// A tar header, which is what it takes to know one.
 const BLOCK_BYTES: usize = 512;
@@ -16,8 +17,8 @@ const BUFFER_BYTES: usize = 128 << 10;
 /// What a file or stream turns out to be.
 pub(super) enum Opened {
     Archive(Flow),
-    /// A regular file that is no archive: it can be opened again when its turn comes.
-    File,
+    /// A regular file that is no archive.
+    File(OpenedFile),
     /// A stream that is no archive.
     Stream(Box<dyn Read + Send>),
 }
@@ -99,24 +100,26 @@ impl Read for Flow {
 
 /// Opens what the user named; pipes and devices are streams.
 pub(super) fn open_file(path: &OsStr) -> Result<Opened, ReadError> {
-    let mut file = File::open(path)?;
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return open_stream(Box::new(file));
+    let path = Path::new(path);
+    // A pipe's first bytes must not be taken from it.
+    if !path.metadata()?.is_file() {
+        return open_stream(Box::new(File::open(path)?));
     }
-    let named_archive = is_named_archive(path);
-    let head = read_head(&mut file)?;
-    file.rewind()?;
-    if is_tar(&head) || (named_archive && head.len() == BLOCK_BYTES && head.iter().all(|&byte| byte == 0)) {
-        return Ok(Opened::Archive(Flow::of_file(file, metadata.len())));
+    let named_archive = is_named_archive(path.as_os_str());
+    let mut opened = OpenedFile::open(path, BLOCK_BYTES)?;
+    let (head, file) = (&opened.head, &mut opened.file);
+    if is_tar(head) || (named_archive && head.len() == BLOCK_BYTES && head.iter().all(|&byte| byte == 0)) {
+        file.rewind()?;
+        let length_bytes = file.metadata()?.len();
+        return Ok(Opened::Archive(Flow::of_file(opened.file, length_bytes)));
     }
-    match Packing::of(&head) {
-        Some(_) => match open_stream(Box::new(file))? {
+    match Packing::of(head) {
+        Some(_) => match open_stream(Box::new(io::Cursor::new(opened.head).chain(opened.file)))? {
             Opened::Stream(_) if named_archive => Err(no_archive()),
             opened => Ok(opened),
         },
         None if named_archive => Err(no_archive()),
-        None => Ok(Opened::File),
+        None => Ok(Opened::File(opened)),
     }
 }
 

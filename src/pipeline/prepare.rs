@@ -34,6 +34,7 @@ pub(super) enum PreparedContent {
 pub(super) fn key_of(source: &ImageSource) -> ImageKey {
     match &source.origin {
         Origin::File(path) => ImageKey::of_file(path),
+        Origin::Opened(opened) => ImageKey::of_open(opened.file(), opened.path()),
         _ => ImageKey::default(),
     }
 }
@@ -69,7 +70,7 @@ impl Stages {
     pub(super) fn recognise(&self, source: &ImageSource, key: &ImageKey) -> Option<Prepared> {
         let content = match &source.origin {
             // A picture that is shown must be decoded.
-            Origin::File(_) if self.pictures == KeptPictures::None => {
+            Origin::File(_) | Origin::Opened(_) if self.pictures == KeptPictures::None => {
                 PreparedContent::Embedding(self.known(key)?)
             }
             Origin::SameAs(earlier) => PreparedContent::SameAs(earlier.clone()),

@@ -157,3 +157,75 @@ fn a_folder_as_a_listed_input_is_walked_and_as_a_list_refused() {
         .unwrap();
     assert!(refusal(&output).contains("it is a folder"));
 }
+
+#[test]
+fn a_walk_takes_images_by_what_they_are_where_names_do_not_say() {
+    let folder = tempfile::tempdir().unwrap();
+    let container = |name: &str| {
+        fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/containers").join(name)).unwrap()
+    };
+    let heic = container("420.heic");
+    let (avif, jxl) = (container("420.avif"), container("lossless.jxl"));
+    let svg = b"<svg xmlns='http://www.w3.org/2000/svg'/>";
+    let members: [(&str, &[u8]); 8] = [
+        ("a.hif", &heic),
+        ("b", &avif),
+        ("c.jpg?w=200", TREE),
+        ("d.photo", &jxl),
+        ("e", b"text"),
+        ("f.svg", svg),
+        ("g.cr2", TREE),
+        ("h", svg),
+    ];
+    fs::create_dir(folder.path().join("f")).unwrap();
+    for (name, bytes) in members {
+        fs::write(folder.path().join("f").join(name), bytes).unwrap();
+    }
+    fs::write(folder.path().join("s.tar"), tar_of(members)).unwrap();
+    for input in ["f", "s.tar"] {
+        let (told, code) = classify(folder.path(), &[input], b"");
+        let names: Vec<_> = told.iter().map(|told| told.split(' ').next().unwrap()).collect();
+        let expected = ["a.hif", "b", "c.jpg?w=200", "d.photo"].map(|name| format!("{input}/{name}"));
+        assert_eq!((names, code), (expected.iter().map(String::as_str).collect(), 0), "{told:?}");
+    }
+}
+
+#[test]
+fn what_is_no_image_is_refused_by_what_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    // A TIFF with two directories: a small picture, and one of samples under a filter of colours.
+    let directory = |photometric: u8, next: u8| {
+        let entry =
+            |tag: u16, value: u8| [&tag.to_le_bytes()[..], &[3, 0, 1, 0, 0, 0, value, 0, 0, 0]].concat();
+        let photometric = match photometric {
+            0 => [&262u16.to_le_bytes()[..], &[3, 0, 1, 0, 0, 0, 0x23, 0x80, 0, 0]].concat(),
+            other => entry(262, other),
+        };
+        [&[1, 0][..], &photometric, &[next, 0, 0, 0]].concat()
+    };
+    let raw = [&b"II*\0\x08\0\0\0"[..], &directory(2, 26), &directory(0, 0)].concat();
+    let inputs: [(&str, &[u8], &str); 8] = [
+        ("a.svg", b"<?xml version='1.0'?><svg/>", "an SVG drawing"),
+        ("b.pdf", b"%PDF-1.7", "a PDF document"),
+        ("c.cr2", b"II*\0\x10\0\0\0CR\x02\0", "a camera raw (CR2)"),
+        ("d.nef", &raw, "a camera raw (NEF"),
+        ("e.mp4", b"\0\0\0\x10ftypisom\0\0\0\0", "a film (MP4)"),
+        ("f.jp2", b"\0\0\0\x0cjP  \r\n\x87\n", "a JPEG 2000 picture"),
+        ("g.psd", b"8BPS\0\x01", "a Photoshop document"),
+        ("h.jpg", b"<!DOCTYPE html><html>", "a web page"),
+    ];
+    for (name, bytes, _) in inputs {
+        fs::write(folder.path().join(name), bytes).unwrap();
+    }
+    let mut command = clipclass();
+    command.args(["--model", MODEL, "--labels", "a cat,a tree", "--json", "--no-cache"]);
+    let output = command.args(inputs.map(|(name, ..)| name)).current_dir(folder.path()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let records: Vec<_> = std::str::from_utf8(&output.stdout).unwrap().lines().collect();
+    assert_eq!(records.len(), inputs.len());
+    for ((name, _, what), record) in inputs.iter().zip(records) {
+        let record: serde_json::Value = serde_json::from_str(record).unwrap();
+        let (kind, message) = (&record["error"]["kind"], record["error"]["message"].as_str().unwrap());
+        assert!(kind == "format" && message.starts_with(what), "{name}: {kind}: {message}");
+    }
+}

@@ -8,12 +8,12 @@ mod links;
 mod members;
 mod samples;
 
-use super::formats::{HEAD_BYTES, has_image_extension, has_no_extension, is_hidden, is_image};
 use super::part::Deal;
 use super::stream::Flow;
 use super::{
     Annotation, Annotations, IMAGE_LIMIT_BYTES, ImageName, ImageSource, Origin, ReadError, os_string,
 };
+use crate::formats::{Content, HEAD_BYTES, NameSays, is_hidden};
 use links::{MemberIndex, PassedImage, PassedImages};
 use members::{Member, MemberKind, Members};
 use samples::{ANNOTATION_LIMIT_BYTES, Samples, annotation_extension};
@@ -122,8 +122,11 @@ impl ArchiveWalk {
 
     fn pass_file(&mut self, member: &Member, name: &OsStr, deal: &mut Deal) -> Option<Origin> {
         let mut bytes = Vec::new();
-        let is_image = has_image_extension(name)
-            || (has_no_extension(name) && self.begins_like_image(member.size_bytes, &mut bytes));
+        let is_image = match NameSays::of(name) {
+            NameSays::Image => true,
+            NameSays::Other => false,
+            NameSays::Nothing => self.begins_like_image(member.size_bytes, &mut bytes),
+        };
         let is_ours = is_image && deal.take();
         if let (true, Links::InStream(passed)) = (is_image, &mut self.links) {
             passed
@@ -170,10 +173,11 @@ impl ArchiveWalk {
 
     /// Passes a link, which is the picture that it leads to.
     fn pass_link_in_file(&mut self, link: &Member, name: &OsStr, deal: &mut Deal) -> Option<Origin> {
-        let is_named_image = has_image_extension(name);
-        if !is_named_image && !has_no_extension(name) || is_named_image && !deal.take() {
-            return None;
-        }
+        let is_named_image = match NameSays::of(name) {
+            NameSays::Image if deal.take() => true,
+            NameSays::Image | NameSays::Other => return None,
+            NameSays::Nothing => false,
+        };
         let here_bytes = self.members.flow.position_bytes();
         let target = self.follow(link);
         let mut bytes = Vec::new();
@@ -206,8 +210,11 @@ impl ArchiveWalk {
     fn pass_link_in_stream(&mut self, link: &Member, name: &OsStr, deal: &mut Deal) -> Option<Origin> {
         let Links::InStream(passed) = &mut self.links else { return None };
         let target = passed.find(link);
-        let is_image = has_image_extension(name)
-            || has_no_extension(name) && (target.is_some() || leads_to_named_image(link));
+        let is_image = match NameSays::of(name) {
+            NameSays::Image => true,
+            NameSays::Other => false,
+            NameSays::Nothing => target.is_some() || leads_to_named_image(link),
+        };
         if let (true, Some(target)) = (is_image, &target) {
             // A link to this link is one to the same picture.
             passed.remember(&link.path, target.clone());
@@ -220,7 +227,7 @@ impl ArchiveWalk {
 
     /// Reads the first bytes of a member's content.
     fn begins_like_image(&mut self, size_bytes: u64, head: &mut Vec<u8>) -> bool {
-        self.members.read(size_bytes.min(HEAD_BYTES), head).is_ok() && is_image(head)
+        self.members.read(size_bytes.min(HEAD_BYTES as u64), head).is_ok() && Content::of(head).is_image()
     }
 
     /// Reads the rest of a member's content, of which `bytes` were read.
@@ -256,7 +263,7 @@ fn origin_of(content: Result<Vec<u8>, ContentError>, size_bytes: u64) -> Origin 
 
 /// Whether a link that does not tell what it is leads to what calls itself an image.
 fn leads_to_named_image(link: &Member) -> bool {
-    has_image_extension(Path::new(&os_string(links::written_target(link).to_vec())))
+    NameSays::of(os_string(links::written_target(link).to_vec())) == NameSays::Image
 }
 
 fn cut_off(member: &OsStr) -> ReadError {
