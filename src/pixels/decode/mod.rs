@@ -6,15 +6,24 @@
 //! scaled like 16-bit colour. Where it guesses, clipclass refuses: a JPEG broken in the middle is an
 //! error, not a picture with a grey rest.
 
+mod bmp;
+mod cursor;
+mod gif;
 mod jpeg;
+mod lzw;
 mod mend;
+mod palette;
+mod tiff;
 
 pub use jpeg::{APP1, SOS, Segments};
+pub use tiff::TiffDirectory;
 
 use super::orient::{orientation, turn};
 use super::{Picture, PixelsError};
 use crate::bug;
+use cursor::ByteCursor;
 use image::{ColorType, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage};
+use palette::Palette;
 use std::borrow::Cow;
 use std::io::Cursor;
 
@@ -31,14 +40,18 @@ impl Picture {
         if bytes.is_empty() {
             return Err(PixelsError::Empty);
         }
-        let format = image::guess_format(bytes).map_err(|_| PixelsError::Format)?;
+        // The crate knows neither big TIFFs nor those with a header in the wrong order.
+        let format = if TiffDirectory::begins(bytes) {
+            ImageFormat::Tiff
+        } else {
+            image::guess_format(bytes).map_err(|_| PixelsError::Format)?
+        };
         let decode = || match format {
             ImageFormat::Jpeg => decode_jpeg(bytes),
-            ImageFormat::Bmp
-            | ImageFormat::Gif
-            | ImageFormat::Png
-            | ImageFormat::Tiff
-            | ImageFormat::WebP => decode_other(bytes, format),
+            ImageFormat::Bmp => bmp::decode(bytes),
+            ImageFormat::Gif => gif::decode(bytes),
+            ImageFormat::Tiff => tiff::decode(bytes),
+            ImageFormat::Png | ImageFormat::WebP => decode_other(bytes, format),
             _ => Err(PixelsError::Format),
         };
         // Decoders are written for valid files; hostile ones find the assertion that does not hold.
@@ -60,8 +73,22 @@ fn check_size(width: u64, height: u64) -> Result<(), PixelsError> {
     Ok(())
 }
 
+/// Makes a picture row by row, or none if a row cannot be made.
+fn from_rows(
+    width: u32,
+    height: u32,
+    mut fill: impl FnMut(usize, &mut [u8]) -> Option<()>,
+) -> Option<RgbImage> {
+    let mut picture = RgbImage::new(width, height);
+    let rows = picture.chunks_exact_mut(3 * width as usize).enumerate();
+    for (row, levels) in rows {
+        fill(row, levels)?;
+    }
+    Some(picture)
+}
+
 fn decode_jpeg(bytes: &[u8]) -> Result<RgbImage, PixelsError> {
-    let jpeg::Rgb { width, height, levels } = jpeg::decode(bytes, MAX_PIXELS)?;
+    let jpeg::Decoded { width, height, levels, .. } = jpeg::decode(bytes, MAX_PIXELS)?;
     rgb(width, height, levels)
 }
 
@@ -162,7 +189,35 @@ mod tests {
         RgbImage::from_fn(13, 9, |x, y| Rgb([(20 * x) as u8, (25 * y) as u8, 100]))
     }
 
+    /// A TIFF with a strip of unpacked samples; the crate's own encoder is not built in.
+    fn encode_tiff(image: &DynamicImage) -> Vec<u8> {
+        let color = image.color();
+        let samples = u32::from(color.channel_count());
+        let bits = u32::from(color.bits_per_pixel()) / samples;
+        let photometric = if samples < 3 { 1 } else { 2 };
+        let order = if cfg!(target_endian = "little") { b"II*\0\x08\0\0\0" } else { b"MM\0*\0\0\0\x08" };
+        let entries = [
+            (256, image.width()),
+            (257, image.height()),
+            (258, bits),
+            (262, photometric),
+            (273, 8 + 2 + 6 * 12 + 4),
+            (277, samples),
+        ];
+        let mut bytes = [&order[..], &(entries.len() as u16).to_ne_bytes()].concat();
+        for (tag, value) in entries {
+            let tag = [u16::to_ne_bytes(tag), 4_u16.to_ne_bytes()].concat();
+            bytes.extend([&tag[..], &1_u32.to_ne_bytes(), &value.to_ne_bytes()].concat());
+        }
+        bytes.extend([0; 4]);
+        bytes.extend(image.as_bytes());
+        bytes
+    }
+
     fn encode(image: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
+        if format == ImageFormat::Tiff {
+            return encode_tiff(&image.into());
+        }
         let mut bytes = Vec::new();
         image.into().write_to(&mut Cursor::new(&mut bytes), format).unwrap();
         bytes
