@@ -167,7 +167,11 @@ impl<I: Iterator<Item = Result<OsString, ImageSource>>> Iterator for Sources<I> 
                         Origin::Opened(opened) => is_output(opened.path(), self.output.as_ref()),
                         _ => false,
                     };
-                    return Some(if is_own { ImageSource { origin: Origin::OwnOutput, ..source } } else { source });
+                    return Some(if is_own {
+                        ImageSource { origin: Origin::OwnOutput, ..source }
+                    } else {
+                        source
+                    });
                 }
                 None => {}
             }

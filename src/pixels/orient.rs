@@ -3,7 +3,7 @@
 //! That is Exif in a segment or chunk of its own, as cameras write it; in a text chunk of PNG, as
 //! ImageMagick writes it; and, where Exif does not say, XMP. In a TIFF it is the file's own tag.
 
-use super::decode::{APP1, SOS, Segments};
+use super::decode::{APP1, SOS, Segments, TiffDirectory};
 use flate2::read::ZlibDecoder;
 use image::metadata::Orientation;
 use image::{ImageFormat, RgbImage};
@@ -11,9 +11,9 @@ use rayon::prelude::*;
 use std::io::Read;
 
 /// The tag that says it.
-const ORIENTATION: u64 = 0x0112;
+const ORIENTATION: u16 = 0x0112;
 /// The tag of XMP in a TIFF.
-const XMP: u64 = 700;
+const XMP: u16 = 700;
 /// The most bytes of a compressed text that are looked at.
 const MAX_TEXT_BYTES: u64 = 1 << 20;
 
@@ -153,8 +153,9 @@ fn in_webp(bytes: &[u8]) -> Metadata {
 
 /// A TIFF is what Exif is made of.
 fn in_tiff(bytes: &[u8]) -> Metadata {
-    let xmp = tag_bytes(bytes, XMP).map(|(_, xmp)| xmp.to_vec());
-    Metadata { exif: tag_value(bytes, ORIENTATION).map(|_| bytes.to_vec()), xmp }
+    let xmp = TiffDirectory::first(bytes).and_then(|directory| directory.values(XMP));
+    let exif = tag_value(bytes, ORIENTATION).map(|_| bytes.to_vec());
+    Metadata { exif, xmp: xmp.map(|values| values.bytes.to_vec()) }
 }
 
 /// Some programs write the prefix that belongs to JPEG everywhere, or twice.
@@ -166,104 +167,9 @@ fn without_prefixes(mut exif: &[u8]) -> &[u8] {
 }
 
 /// The single whole number that a tag holds, of whatever size.
-fn tag_value(tiff: &[u8], tag: u64) -> Option<u64> {
-    let (reader, value) = tag_bytes(tiff, tag)?;
-    matches!(value.len(), 1 | 2 | 4 | 8).then(|| reader.number(value, 0, value.len()))?
-}
-
-/// The bytes of the first directory's last entry for a tag, if the tag holds whole numbers or bytes.
-fn tag_bytes(tiff: &[u8], tag: u64) -> Option<(TiffReader, &[u8])> {
-    let reader = TiffReader::new(tiff)?;
-    let (_, value) = reader.entry(tiff, reader.first_directory(tiff)?, tag)?;
-    Some((reader, value))
-}
-
-/// Reads numbers in the order of bytes that a TIFF says it has.
-#[derive(Debug, Clone, Copy)]
-pub struct TiffReader {
-    is_little: bool,
-    is_big: bool,
-}
-
-impl TiffReader {
-    /// None if the file does not begin as a TIFF.
-    pub fn new(tiff: &[u8]) -> Option<Self> {
-        let (is_little, is_big) = match tiff.first_chunk()? {
-            b"II\x2a\0" | b"II\0\x2a" => (true, false),
-            b"MM\0\x2a" | b"MM\x2a\0" => (false, false),
-            b"II\x2b\0" => (true, true),
-            b"MM\0\x2b" => (false, true),
-            _ => return None,
-        };
-        Some(Self { is_little, is_big })
-    }
-
-    /// How long an offset, a count of entries and an entry are.
-    fn lengths(self) -> (usize, usize, usize) {
-        if self.is_big { (8, 8, 20) } else { (4, 2, 12) }
-    }
-
-    /// Where the first directory is.
-    pub fn first_directory(self, tiff: &[u8]) -> Option<u64> {
-        let (word, ..) = self.lengths();
-        self.number(tiff, word, word)
-    }
-
-    /// Where the directory after one is.
-    pub fn next_directory(self, tiff: &[u8], directory: u64) -> Option<u64> {
-        let (word, count_bytes, entry_bytes) = self.lengths();
-        let entries = self.number(tiff, directory as usize, count_bytes)? as usize;
-        let end =
-            entries.checked_mul(entry_bytes)?.checked_add(count_bytes)?.checked_add(directory as usize)?;
-        self.number(tiff, end, word).filter(|next| *next != 0)
-    }
-
-    /// The whole numbers that a directory holds for a tag.
-    pub fn numbers(self, tiff: &[u8], directory: u64, tag: u64) -> Vec<u64> {
-        let Some((size, value)) = self.entry(tiff, directory, tag) else { return Vec::new() };
-        value.chunks_exact(size).filter_map(|number| self.number(number, 0, size)).collect()
-    }
-
-    /// How long a directory's numbers for a tag are, and the bytes of all of them. The last entry counts,
-    /// if the tag holds whole numbers or bytes.
-    fn entry(self, tiff: &[u8], directory: u64, tag: u64) -> Option<(usize, &[u8])> {
-        let (word, count_bytes, entry_bytes) = self.lengths();
-        let directory = directory as usize;
-        let entries = self.number(tiff, directory, count_bytes)? as usize;
-        let first = directory.checked_add(count_bytes)?;
-        let mut found = None;
-        for entry in tiff.get(first..)?.chunks_exact(entry_bytes).take(entries) {
-            let number = |at, bytes| self.number(entry, at, bytes);
-            let size = match number(2, 2)? {
-                // Bytes, and those with a sign or without a meaning.
-                1 | 6 | 7 => 1,
-                3 | 8 => 2,
-                4 | 9 | 13 => 4,
-                16..=18 => 8,
-                _ => continue,
-            };
-            if number(0, 2)? != tag {
-                continue;
-            }
-            let length = (number(4, word)? as usize).checked_mul(size)?;
-            let place = 4 + word;
-            let value = if length <= word {
-                entry.get(place..place + length)
-            } else {
-                let offset = number(place, word)? as usize;
-                offset.checked_add(length).and_then(|end| tiff.get(offset..end))
-            };
-            found = value.filter(|value| !value.is_empty()).map(|value| (size, value)).or(found);
-        }
-        found
-    }
-
-    /// The number of up to eight bytes at a place.
-    fn number(self, bytes: &[u8], at: usize, length: usize) -> Option<u64> {
-        let bytes = bytes.get(at..at.checked_add(length)?)?;
-        let push = |number: u64, byte: &u8| number << 8 | u64::from(*byte);
-        Some(if self.is_little { bytes.iter().rev().fold(0, push) } else { bytes.iter().fold(0, push) })
-    }
+fn tag_value(tiff: &[u8], tag: u16) -> Option<u64> {
+    let values = TiffDirectory::first(tiff)?.values(tag)?;
+    if values.count() == 1 { values.whole(0) } else { None }
 }
 
 /// The first orientation in XMP, as an attribute or as an element.
@@ -386,6 +292,13 @@ mod tests {
             let body = [b"Exif\0\0", &exif[..]].concat();
             assert_eq!(code(&jpeg(&[(0xe1, &body)]), ImageFormat::Jpeg), 6, "{exif:?}");
         }
+    }
+
+    #[test]
+    fn of_two_orientations_the_first_counts() {
+        let entry = |code: u8| [0x12, 1, 3, 0, 1, 0, 0, 0, code, 0, 0, 0];
+        let exif = [&b"II*\0\x08\0\0\0\x02\0"[..], &entry(3), &entry(6)].concat();
+        assert_eq!(code(&exif, ImageFormat::Tiff), 3);
     }
 
     #[test]

@@ -6,20 +6,29 @@
 //! scaled like 16-bit colour. Where it guesses, clipclass refuses: a JPEG broken in the middle is an
 //! error, not a picture with a grey rest.
 
+mod bmp;
 mod boxes;
+mod cursor;
+mod gif;
 mod heif;
 mod jpeg;
 mod jxl;
+mod lzw;
 mod mend;
+mod palette;
 mod raw;
+mod tiff;
 
 pub use jpeg::{APP1, SOS, Segments};
+pub use tiff::TiffDirectory;
 
 use super::orient::{orientation, turn};
 use super::{Picture, PixelsError};
 use crate::bug;
 use crate::formats::Content;
+use cursor::ByteCursor;
 use image::{ColorType, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage};
+use palette::Palette;
 use std::borrow::Cow;
 use std::io::Cursor;
 
@@ -51,16 +60,21 @@ impl Picture {
 
 /// Decodes a picture that says beside its pixels which way up they are.
 fn decode_and_turn(bytes: &[u8]) -> Result<RgbImage, PixelsError> {
-    let format = image::guess_format(bytes).map_err(|_| PixelsError::Format)?;
+    // The crate knows neither big TIFFs nor those with a header in the wrong order.
+    let format = if TiffDirectory::begins(bytes) {
+        ImageFormat::Tiff
+    } else {
+        image::guess_format(bytes).map_err(|_| PixelsError::Format)?
+    };
     let picture = match format {
         ImageFormat::Jpeg => decode_jpeg(bytes),
+        ImageFormat::Bmp => bmp::decode(bytes),
+        ImageFormat::Gif => gif::decode(bytes),
         ImageFormat::Tiff => match raw::in_tiff(bytes) {
             Some(raw) => Err(PixelsError::Foreign(raw)),
-            None => decode_other(bytes, format),
+            None => tiff::decode(bytes),
         },
-        ImageFormat::Bmp | ImageFormat::Gif | ImageFormat::Png | ImageFormat::WebP => {
-            decode_other(bytes, format)
-        }
+        ImageFormat::Png | ImageFormat::WebP => decode_other(bytes, format),
         _ => Err(PixelsError::Format),
     };
     Ok(turn(picture?, orientation(bytes, format)))
@@ -78,8 +92,22 @@ fn check_size(width: u64, height: u64) -> Result<(), PixelsError> {
     Ok(())
 }
 
+/// Makes a picture row by row, or none if a row cannot be made.
+fn from_rows(
+    width: u32,
+    height: u32,
+    mut fill: impl FnMut(usize, &mut [u8]) -> Option<()>,
+) -> Option<RgbImage> {
+    let mut picture = RgbImage::new(width, height);
+    let rows = picture.chunks_exact_mut(3 * width as usize).enumerate();
+    for (row, levels) in rows {
+        fill(row, levels)?;
+    }
+    Some(picture)
+}
+
 fn decode_jpeg(bytes: &[u8]) -> Result<RgbImage, PixelsError> {
-    let jpeg::Rgb { width, height, levels } = jpeg::decode(bytes, MAX_PIXELS)?;
+    let jpeg::Decoded { width, height, levels, .. } = jpeg::decode(bytes, MAX_PIXELS)?;
     rgb(width, height, levels)
 }
 
@@ -180,7 +208,35 @@ mod tests {
         RgbImage::from_fn(13, 9, |x, y| Rgb([(20 * x) as u8, (25 * y) as u8, 100]))
     }
 
+    /// A TIFF with a strip of unpacked samples; the crate's own encoder is not built in.
+    fn encode_tiff(image: &DynamicImage) -> Vec<u8> {
+        let color = image.color();
+        let samples = u32::from(color.channel_count());
+        let bits = u32::from(color.bits_per_pixel()) / samples;
+        let photometric = if samples < 3 { 1 } else { 2 };
+        let order = if cfg!(target_endian = "little") { b"II*\0\x08\0\0\0" } else { b"MM\0*\0\0\0\x08" };
+        let entries = [
+            (256, image.width()),
+            (257, image.height()),
+            (258, bits),
+            (262, photometric),
+            (273, 8 + 2 + 6 * 12 + 4),
+            (277, samples),
+        ];
+        let mut bytes = [&order[..], &(entries.len() as u16).to_ne_bytes()].concat();
+        for (tag, value) in entries {
+            let tag = [u16::to_ne_bytes(tag), 4_u16.to_ne_bytes()].concat();
+            bytes.extend([&tag[..], &1_u32.to_ne_bytes(), &value.to_ne_bytes()].concat());
+        }
+        bytes.extend([0; 4]);
+        bytes.extend(image.as_bytes());
+        bytes
+    }
+
     fn encode(image: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
+        if format == ImageFormat::Tiff {
+            return encode_tiff(&image.into());
+        }
         let mut bytes = Vec::new();
         image.into().write_to(&mut Cursor::new(&mut bytes), format).unwrap();
         bytes

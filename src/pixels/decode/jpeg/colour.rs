@@ -1,5 +1,6 @@
 //! Rows of components → a row of RGB, with libjpeg's 16-bit constants and Pillow's way with inks.
 
+use super::JpegError;
 use super::frame::Frame;
 use super::tables::Tables;
 
@@ -13,14 +14,19 @@ pub enum Colours {
     Cmyk,
     /// Cyan, magenta and yellow as brightness and colours, and black.
     Ycck,
+    /// So many channels, which stay as they are.
+    Stored(usize),
 }
 
 impl Colours {
     /// Decides as libjpeg does: JFIF before Adobe's transform, and that before the components' ids.
-    pub fn of(frame: &Frame, tables: &Tables) -> Self {
+    ///
+    /// *Errors* when there are two components, which may be anything.
+    pub fn of(frame: &Frame, tables: &Tables) -> Result<Self, JpegError> {
         let ids = frame.components.iter().map(|component| component.id);
-        match frame.components.len() {
+        Ok(match frame.components.len() {
             1 => Self::Grey,
+            2 => return Err(JpegError::Unsupported("JPEG with 2 channels".into())),
             3 if tables.is_jfif => Self::YCbCr,
             3 => match tables.adobe {
                 Some(0) => Self::Rgb,
@@ -30,7 +36,12 @@ impl Colours {
             // Pillow takes all inks for inverted, whether Adobe wrote them or not.
             _ if matches!(tables.adobe, None | Some(0)) => Self::Cmyk,
             _ => Self::Ycck,
-        }
+        })
+    }
+
+    /// How many levels a pixel has.
+    pub fn channels(self) -> usize {
+        if let Self::Stored(channels) = self { channels } else { 3 }
     }
 
     /// Converts a row. The rows of the components are at least as long.
@@ -45,6 +56,12 @@ impl Colours {
                 // These are the inks: what they let through is inverted once more.
                 rgb(y, cb, cr).map(|ink| under_black(255 - ink, k))
             }),
+            Self::Stored(channels) => {
+                for (channel, row) in rows.iter().enumerate().take(channels) {
+                    let to = to.iter_mut().skip(channel).step_by(channels);
+                    to.zip(*row).for_each(|(to, level)| *to = *level);
+                }
+            }
         }
     }
 }
@@ -92,7 +109,7 @@ fn rgb(y: u8, cb: u8, cr: u8) -> [u8; 3] {
 
 /// What an ink and black leave of white, as Pillow computes it. Both are inverted.
 #[inline(always)]
-fn under_black(light: u8, black: u8) -> u8 {
+pub fn under_black(light: u8, black: u8) -> u8 {
     let product = i32::from(255 - light) * i32::from(black) + 128;
     (i32::from(black) - ((product + (product >> 8)) >> 8)) as u8
 }

@@ -87,7 +87,7 @@ impl Frame {
         if listed.len() != usize::from(count) || !excess.is_empty() {
             return Err(Broken("a frame header is of the wrong length"));
         }
-        if !matches!(count, 1 | 3 | 4) {
+        if !matches!(count, 1..=4) {
             return unsupported(&format!("JPEG with {count} channels"));
         }
         let mut components = Vec::new();

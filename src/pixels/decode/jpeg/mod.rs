@@ -30,15 +30,18 @@ mod tables;
 mod transform;
 mod upsample;
 
-pub use picture::decode;
+pub use colour::under_black;
+pub use picture::{PartColours, decode, decode_part};
 pub use segments::{APP1, SOS, Segments};
 
 /// A decoded JPEG.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Rgb {
+pub struct Decoded {
     pub width: u32,
     pub height: u32,
-    /// RGB after RGB, row by row.
+    /// 3 for RGB.
+    pub channels: usize,
+    /// Pixel after pixel, row by row.
     pub levels: Vec<u8>,
 }
 

@@ -9,7 +9,7 @@ use super::frame::{Component, Frame, SIDE};
 use super::tables::Quantisation;
 use super::transform::transform_row;
 use super::upsample::Stretch;
-use super::{Broken, JpegError};
+use super::{Broken, Decoded, JpegError};
 use crate::kernels::{Kernel, Simd, dispatch};
 use std::sync::Mutex;
 
@@ -55,6 +55,17 @@ impl<'a> PixelOutput<'a> {
         Self { frame, quantisation, colours, spare: Mutex::default() }
     }
 
+    /// Bytes of a row of the picture.
+    pub fn row_bytes(&self) -> usize {
+        self.frame.width * self.colours.channels()
+    }
+
+    /// The picture with these levels.
+    pub fn decoded(&self, levels: Vec<u8>) -> Decoded {
+        let Frame { width, height, .. } = *self.frame;
+        Decoded { width: width as u32, height: height as u32, channels: self.colours.channels(), levels }
+    }
+
     /// Rows of units in a band.
     pub fn band_units(&self) -> usize {
         let unit_pixels = self.frame.max_v * SIDE * self.frame.width;
@@ -87,7 +98,7 @@ impl<'a> PixelOutput<'a> {
         if !self.has_seams() {
             return Ok(());
         }
-        let row_bytes = self.frame.width * 3;
+        let row_bytes = self.row_bytes();
         let mut scratch = BandBuffers::default();
         for (seam, pair) in edges.windows(2).enumerate() {
             let [upper, lower] = pair else { return Err(MISSING) };
@@ -162,7 +173,7 @@ impl Kernel for Band<'_> {
     fn run<S: Simd>(self, _: S) -> Result<(), JpegError> {
         let Self { output, blocks, unit, at, levels, edges } = self;
         let frame = output.frame;
-        let row_bytes = frame.width * 3;
+        let row_bytes = output.row_bytes();
         let first_row = unit * frame.max_v * SIDE;
         let rows = levels.len() / row_bytes;
         let mut scratch = output.spare.lock().ok().and_then(|mut spare| spare.pop()).unwrap_or_default();

@@ -12,7 +12,7 @@ use super::segments::{
 };
 use super::sequential::{BlockDecoder, ScanReader, Sequential};
 use super::tables::{Quantisation, Tables};
-use super::{Broken, ENDS_EARLY, JpegError, Rgb};
+use super::{Broken, Decoded, ENDS_EARLY, JpegError};
 use rayon::prelude::*;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -27,19 +27,60 @@ const FREE_BLOCKS: u64 = 1 << 20;
 /// Bands that wait for a thread, at most.
 const MAX_WAITING: usize = 4;
 
-/// Decodes a JPEG of at most `max_pixels`.
+/// Decodes a JPEG of at most `max_pixels` to RGB.
 ///
 /// *Errors* when the file is damaged, too large, or of a kind that is not decoded.
-pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<Rgb, JpegError> {
-    let mut segments = Segments::new(bytes)?;
+pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<Decoded, JpegError> {
+    decode_as(bytes, Tables::default(), max_pixels, Colours::of)
+}
+
+/// Decodes a JPEG that is a part of another file, which says what its components are and may keep the
+/// tables that its parts have in common.
+///
+/// *Errors* as [`decode`].
+pub fn decode_part(
+    bytes: &[u8],
+    common: Option<&[u8]>,
+    colours: PartColours,
+    max_pixels: u64,
+) -> Result<Decoded, JpegError> {
     let mut tables = Tables::default();
+    if let Some(common) = common {
+        let mut segments = Segments::new(common)?;
+        while let Some(segment) = segments.next()?.filter(|segment| segment.marker != EOI) {
+            take_other(segment, &mut tables)?;
+        }
+    }
+    decode_as(bytes, tables, max_pixels, |frame, _| match colours {
+        PartColours::YCbCr if frame.components.len() == 3 => Ok(Colours::YCbCr),
+        PartColours::YCbCr | PartColours::Stored => Ok(Colours::Stored(frame.components.len())),
+    })
+}
+
+/// What the components of a part are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PartColours {
+    /// Brightness and colours, which become RGB.
+    YCbCr,
+    /// Whatever they are, they stay.
+    Stored,
+}
+
+fn decode_as(
+    bytes: &[u8],
+    mut tables: Tables,
+    max_pixels: u64,
+    colours: impl FnOnce(&Frame, &Tables) -> Result<Colours, JpegError>,
+) -> Result<Decoded, JpegError> {
+    let mut segments = Segments::new(bytes)?;
     let mut frame = None;
     while let Some(segment) = segments.next()? {
         match segment.marker {
             SOS => {
                 let frame = frame.take().ok_or(Broken("a scan comes before the frame header"))?;
                 let scan = Scan::read(segment.body, &frame)?;
-                return decode_scans(segments, tables, &frame, scan);
+                let colours = colours(&frame, &tables)?;
+                return decode_scans(segments, tables, &frame, scan, colours);
             }
             // Not these: tables and reserved ones.
             SOF0..=0xcf if !matches!(segment.marker, DHT | DAC | 0xc8) => {
@@ -82,11 +123,11 @@ fn decode_scans(
     mut tables: Tables,
     frame: &Frame,
     first: Scan,
-) -> Result<Rgb, JpegError> {
+    colours: Colours,
+) -> Result<Decoded, JpegError> {
     if (frame.coding, frame.passes) == (EntropyCoding::Huffman, Passes::Sequential) {
         tables.complete_codes();
     }
-    let colours = Colours::of(frame, &tables);
     if frame.passes == Passes::Sequential && first.components.len() == frame.components.len() {
         decode_single_scan(segments, &tables, frame, &first, colours)
     } else {
@@ -108,7 +149,7 @@ fn decode_single_scan(
     frame: &Frame,
     scan: &Scan,
     colours: Colours,
-) -> Result<Rgb, JpegError> {
+) -> Result<Decoded, JpegError> {
     let places = 0..frame.components.len();
     let quantisation =
         &places.map(|index| quantisation(tables, frame, index)).collect::<Result<Vec<_>, _>>()?;
@@ -129,7 +170,7 @@ fn decode_bands<D: BlockDecoder + Send>(
     tables: &Tables,
     scan: &Scan,
     output: &PixelOutput,
-) -> Result<Rgb, JpegError> {
+) -> Result<Decoded, JpegError> {
     let frame = output.frame;
     let mut reader = ScanReader::new(decoder, segments.bytes(), segments.position(), tables.restart_interval);
     let mut decode_band = |unit: usize, mut blocks: Vec<Blocks>| {
@@ -139,8 +180,8 @@ fn decode_bands<D: BlockDecoder + Send>(
         }
         Ok::<_, JpegError>(blocks)
     };
-    let rgb = if frame.mcus_high() <= output.band_units() {
-        let mut levels = vec![0; frame.width * frame.height * 3];
+    let levels = if frame.mcus_high() <= output.band_units() {
+        let mut levels = vec![0; output.row_bytes() * frame.height];
         let blocks = decode_band(0, new_blocks(frame, frame.mcus_high()))?;
         output.make_band(&blocks, 0, 0, &mut levels, &mut Edges::default())?;
         levels
@@ -148,7 +189,7 @@ fn decode_bands<D: BlockDecoder + Send>(
         decode_beside_output(decode_band, output)?
     };
     finish(&mut segments, &reader)?;
-    Ok(Rgb { width: frame.width as u32, height: frame.height as u32, levels: rgb })
+    Ok(output.decoded(levels))
 }
 
 /// Decodes band after band here, while other threads make pixels of those before, if any is free.
@@ -157,14 +198,14 @@ fn decode_beside_output(
     output: &PixelOutput,
 ) -> Result<Vec<u8>, JpegError> {
     let frame = output.frame;
-    let mut levels = vec![0; frame.width * frame.height * 3];
+    let mut levels = vec![0; output.row_bytes() * frame.height];
     let bands = frame.mcus_high().div_ceil(output.band_units());
     let mut edges = vec![Edges::default(); bands];
     // Blocks of bands that are made.
     let spare = &Mutex::new(Vec::<Vec<Blocks>>::new());
     let (waiting, failed) = (&AtomicUsize::new(0), &AtomicBool::new(false));
     rayon::scope(|scope| {
-        let parts = levels.chunks_mut(output.band_rows() * frame.width * 3).zip(&mut edges);
+        let parts = levels.chunks_mut(output.band_rows() * output.row_bytes()).zip(&mut edges);
         for (band, (levels, edges)) in parts.enumerate() {
             let unit = band * output.band_units();
             let cleared = spare.lock().ok().and_then(|mut spare| spare.pop());
@@ -239,7 +280,7 @@ fn decode_many_scans(
     frame: &Frame,
     first: Scan,
     colours: Colours,
-) -> Result<Rgb, JpegError> {
+) -> Result<Decoded, JpegError> {
     let mut blocks = new_blocks(frame, frame.mcus_high());
     let mut sent = vec![Sent { quantisation: None, low_bits: [None; 64] }; frame.components.len()];
     let mut next = Some(first);
@@ -274,7 +315,7 @@ fn decode_many_scans(
     let quantisation: Vec<_> = sent.iter().map(|sent| sent.quantisation.unwrap_or([0; 64])).collect();
     let output = PixelOutput::new(frame, &quantisation, colours);
     let levels = make_all(&output, &blocks)?;
-    Ok(Rgb { width: frame.width as u32, height: frame.height as u32, levels })
+    Ok(output.decoded(levels))
 }
 
 fn decode_scan(
@@ -352,10 +393,10 @@ fn check_sent(sent: &[Sent]) -> Result<(), JpegError> {
 /// Makes all bands, on as many threads as are free.
 fn make_all(output: &PixelOutput, blocks: &[Blocks]) -> Result<Vec<u8>, JpegError> {
     let frame = output.frame;
-    let mut levels = vec![0; frame.width * frame.height * 3];
+    let mut levels = vec![0; output.row_bytes() * frame.height];
     let band_units = output.band_units();
     let mut edges = vec![Edges::default(); frame.mcus_high().div_ceil(band_units)];
-    let parts = levels.par_chunks_mut(output.band_rows() * frame.width * 3).zip(&mut edges);
+    let parts = levels.par_chunks_mut(output.band_rows() * output.row_bytes()).zip(&mut edges);
     parts.enumerate().try_for_each(|(band, (levels, edges))| {
         output.make_band(blocks, band * band_units, band * band_units, levels, edges)
     })?;
@@ -370,7 +411,7 @@ mod tests {
     const PROGRESSIVE: &[u8] = include_bytes!("../../../../fixtures/images/progressive.jpg");
     const TREE: &[u8] = include_bytes!("../../../../fixtures/images/tree.jpg");
 
-    fn decode(bytes: &[u8]) -> Result<Rgb, JpegError> {
+    fn decode(bytes: &[u8]) -> Result<Decoded, JpegError> {
         super::decode(bytes, 1 << 24)
     }
 
