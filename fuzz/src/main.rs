@@ -67,6 +67,18 @@ struct Seen {
     slowest: (Duration, String),
     largest: (usize, String),
     finds: Vec<String>,
+    /// By the ending of the file that was damaged.
+    formats: BTreeMap<String, FormatSeen>,
+}
+
+/// What a run has seen of one format.
+#[derive(Default)]
+struct FormatSeen {
+    files: usize,
+    decoded: usize,
+    panics: usize,
+    slowest: Duration,
+    most_bytes: usize,
 }
 
 fn main() -> ExitCode {
@@ -76,7 +88,9 @@ fn main() -> ExitCode {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut folders: Vec<PathBuf> = arguments.map(PathBuf::from).collect();
     if folders.is_empty() {
-        folders = ["images", "kinds", "broken"].map(|folder| root.join("fixtures").join(folder)).into();
+        folders = ["images", "kinds", "containers", "broken"]
+            .map(|folder| root.join("fixtures").join(folder))
+            .into();
     }
     let files = read_all(&folders);
     assert!(!files.is_empty(), "there are no files in {folders:?}");
@@ -99,6 +113,12 @@ fn main() -> ExitCode {
     );
     println!("{} panics, slowest {:?} ({})", seen.panics, seen.slowest.0, seen.slowest.1);
     println!("most memory {} MiB ({})", seen.largest.0 >> 20, seen.largest.1);
+    for (ending, FormatSeen { files, decoded, panics, slowest, most_bytes }) in &seen.formats {
+        let most = most_bytes >> 20;
+        println!(
+            "{ending}: {files} files, {decoded} decoded, {panics} panics, slowest {slowest:?}, most {most} MiB"
+        );
+    }
     println!("finds: {:?}", seen.finds);
     ExitCode::from(u8::from(!seen.finds.is_empty()))
 }
@@ -127,6 +147,13 @@ fn try_one(name: &str, bytes: &[u8], seen: &mut Seen) {
         Ok(Err(PixelsError::Decode(message))) => message.contains("makes its decoder fail"),
         Ok(_) => false,
     };
+    let ending = name.rsplit('.').next().unwrap_or_default().to_owned();
+    let format = seen.formats.entry(ending).or_default();
+    format.files += 1;
+    format.decoded += usize::from(matches!(result, Ok(Ok(_))));
+    format.panics += usize::from(is_panic);
+    format.slowest = format.slowest.max(took);
+    format.most_bytes = format.most_bytes.max(memory);
     match result {
         Ok(Ok(_)) => seen.decoded += 1,
         Ok(Err(error)) => *seen.refused.entry(error.kind()).or_default() += 1,

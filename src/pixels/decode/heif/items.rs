@@ -210,7 +210,7 @@ impl<'a> Items<'a> {
             return Err(not_decoded("HEIF with a grid of pictures that do not fit together"));
         }
         // Narrow pictures of wide tiles would cost more than they show.
-        check_size((width, height.saturating_mul(tiles.len() as u32) / 2))?;
+        check_size((width, (height.saturating_mul(tiles.len() as u32) / 2).max(1)))?;
         Ok((size, Source::Grid { columns, tiles }))
     }
 
