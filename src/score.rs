@@ -43,6 +43,8 @@ pub struct Judgement {
 pub enum Scoring {
     /// The logit is the cosine times `scale`; the labels share a probability of 1.
     Softmax { scale: f32 },
+    /// The logit is the cosine times `scale`, plus `bias`; each label has a probability of its own.
+    Sigmoid { scale: f32, bias: f32 },
 }
 
 /// The embeddings of the labels, and how a cosine is scored.
@@ -93,10 +95,19 @@ impl Classifier {
 
     /// *Shape* `cosines [L]`.
     fn verdict(&self, cosines: &[f32], judgement: Judgement) -> Option<Verdict> {
-        let Scoring::Softmax { scale } = self.scoring;
-        let logits: Vec<_> = cosines.iter().map(|cosine| scale * cosine).collect();
-        let mut probabilities = logits.clone();
-        softmax(&mut probabilities);
+        let (logits, probabilities) = match self.scoring {
+            Scoring::Softmax { scale } => {
+                let logits: Vec<_> = cosines.iter().map(|cosine| scale * cosine).collect();
+                let mut probabilities = logits.clone();
+                softmax(&mut probabilities);
+                (logits, probabilities)
+            }
+            Scoring::Sigmoid { scale, bias } => {
+                let logits: Vec<_> = cosines.iter().map(|cosine| scale * cosine + bias).collect();
+                let probabilities = logits.iter().map(|logit| 1.0 / (1.0 + (-logit).exp())).collect();
+                (logits, probabilities)
+            }
+        };
         // All of them, if one is not.
         if !probabilities[0].is_finite() {
             return None;

@@ -1,8 +1,9 @@
 //! The files of a model: their names, which of them it has, and which of two are preferred.
 
 use super::open_file::{FileRole, OpenFile};
+use crate::model::config::is_hugging_face;
 use crate::model::layout::Layout;
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,16 +11,36 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 const CONFIG: &str = "config.json";
+/// What open_clip writes, its preprocessing included.
+const OPEN_CLIP_CONFIG: &str = "open_clip_config.json";
 pub(super) const PREPROCESSOR: &str = "preprocessor_config.json";
 /// What transformers 5 writes instead.
 pub(super) const PROCESSOR: &str = "processor_config.json";
 pub(super) const SAFETENSORS: &str = "model.safetensors";
 const SAFETENSORS_INDEX: &str = "model.safetensors.index.json";
 const PICKLE: &str = "pytorch_model.bin";
+/// Where open_clip has its weights, the best first (`open_clip/factory.py`, `_find_checkpoint_in_dir`,
+/// and what is named likewise).
+const OPEN_CLIP_WEIGHTS: &[&str] = &[
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.safetensors",
+    "open_clip_pytorch_model.bin",
+    "open_clip_pytorch_model.pth",
+    "open_clip_pytorch_model.pt",
+    SAFETENSORS,
+    PICKLE,
+    "pytorch_model.pth",
+    "pytorch_model.pt",
+    "model.pth",
+    "model.pt",
+];
 const TOKENIZER: &str = "tokenizer.json";
 const VOCAB: &str = "vocab.json";
 const MERGES: &str = "merges.txt";
 const SENTENCEPIECE: &str = "spiece.model";
+
+/// Whose tokenizer is CLIP's own, which open_clip keeps in its package.
+const CLIP_TOKENIZER: &str = "openai/clip-vit-base-patch32";
 
 /// The files of one model, all on the local disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,9 +49,9 @@ pub struct ModelFiles {
     pub name: String,
     /// How its checkpoint names tensors.
     pub layout: Layout,
-    /// `config.json`.
+    /// `config.json`, or `open_clip_config.json`.
     pub config: PathBuf,
-    /// How images are prepared, where the model says so.
+    /// How images are prepared, where the model says so in a file of its own.
     pub preprocessor: Option<PreprocessorFile>,
     /// The weights.
     pub weights: WeightFiles,
@@ -74,7 +95,7 @@ impl<F> PreprocessorFile<F> {
 pub enum WeightFiles {
     /// `model.safetensors`, or the pieces that `model.safetensors.index.json` names.
     Safetensors(Vec<PathBuf>),
-    /// `pytorch_model.bin`.
+    /// `pytorch_model.bin`, or another file that torch wrote.
     Pickle(PathBuf),
 }
 
@@ -117,6 +138,11 @@ impl<F> TokenizerFiles<F> {
 }
 
 impl ModelFiles {
+    /// Whether nothing says how images are prepared.
+    pub(super) fn lacks_preprocessor(&self) -> bool {
+        self.layout == Layout::HuggingFace && self.preprocessor.is_none()
+    }
+
     /// The folders they are in: one, or two where the weights come from another revision.
     pub fn folders(&self) -> Vec<&Path> {
         let mut folders: Vec<_> = self.paths().into_iter().filter_map(Path::parent).collect();
@@ -139,34 +165,114 @@ impl ModelFiles {
 /// Finds the files of the model in `folder`.
 ///
 /// *Errors* when one that it needs is not there.
-pub(super) fn in_folder(name: &str, folder: &Path) -> Result<ModelFiles> {
+pub(super) fn in_folder(name: &str, folder: &Path, borrow: Borrow) -> Result<ModelFiles> {
     ensure!(folder.exists(), "it does not exist");
     ensure!(folder.is_dir(), "it is a file; name the folder that it is in, with the model's {CONFIG}");
     let find = |file: &str| Ok(Some(folder.join(file)).filter(|path| path.is_file()));
-    gather(name, &find, &find, &find)
+    gather(name, &find, &find, &find, borrow)
 }
 
 /// Where a file of the model is, if there is one.
 pub(super) type Find<'a> = &'a dyn Fn(&str) -> Result<Option<PathBuf>>;
 
+/// The tokenizer of another repository.
+pub(super) type Borrow<'a> = &'a dyn Fn(&str) -> Result<TokenizerFiles>;
+
 /// Finds every file, the small ones before the weights. Where a file has alternatives, one that is
 /// `at_hand` is preferred to one that is better. `optional` finds what a model need not have.
+/// In open_clip's layout the tokenizer may be another repository's, which `borrow` finds.
 ///
 /// *Errors* when there is none of a kind that the model needs, or one cannot be read.
-pub(super) fn gather(name: &str, at_hand: Find, anywhere: Find, optional: Find) -> Result<ModelFiles> {
+pub(super) fn gather(
+    name: &str,
+    at_hand: Find,
+    anywhere: Find,
+    optional: Find,
+    borrow: Borrow,
+) -> Result<ModelFiles> {
+    let of = |layout, config| gather_layout(name, layout, config, [at_hand, anywhere, optional], borrow);
+    if let Ok(Some((layout, config))) = layout_at_hand(at_hand) {
+        return of(layout, config);
+    }
+    // A repository may have files of both layouts, and a configuration without the weights to it.
+    let config = anywhere(CONFIG)?;
+    let runs = config.clone().filter(|path| is_config_that_runs(path));
+    match runs.map(|config| of(Layout::HuggingFace, config)) {
+        Some(Ok(files)) => Ok(files),
+        failed => match (anywhere(OPEN_CLIP_CONFIG)?, failed) {
+            (Some(config), _) => of(Layout::OpenClip, config),
+            (None, Some(error)) => error,
+            // It says why it does not run.
+            (None, None) => of(
+                Layout::HuggingFace,
+                config.with_context(|| format!("there is no {CONFIG} or {OPEN_CLIP_CONFIG}"))?,
+            ),
+        },
+    }
+}
+
+/// The layout of which both the configuration and the weights are at hand.
+fn layout_at_hand(at_hand: Find) -> Result<Option<(Layout, PathBuf)>> {
+    for (layout, file) in [(Layout::HuggingFace, CONFIG), (Layout::OpenClip, OPEN_CLIP_CONFIG)] {
+        let config = at_hand(file)?.filter(|path| layout == Layout::OpenClip || is_config_that_runs(path));
+        if let Some(config) = config
+            && weights(layout, at_hand)?.is_some()
+        {
+            return Ok(Some((layout, config)));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether a `config.json` is of a model of transformers that clipclass runs.
+fn is_config_that_runs(path: &Path) -> bool {
+    fs::read(path).is_ok_and(|json| is_hugging_face(&json))
+}
+
+fn gather_layout(
+    name: &str,
+    layout: Layout,
+    config: PathBuf,
+    [at_hand, anywhere, optional]: [Find; 3],
+    borrow: Borrow,
+) -> Result<ModelFiles> {
     Ok(ModelFiles {
         name: name.to_owned(),
-        layout: Layout::HuggingFace,
-        config: anywhere(CONFIG)?.with_context(|| format!("there is no {CONFIG}"))?,
-        tokenizer: first(tokenizer, at_hand, anywhere)?
-            .with_context(|| format!("there is no {TOKENIZER}, {VOCAB} with {MERGES}, or {SENTENCEPIECE}"))?,
-        preprocessor: first(preprocessor, at_hand, optional)?,
-        weights: first(weights, at_hand, anywhere)?
-            .with_context(|| format!("there is no {SAFETENSORS}, {SAFETENSORS_INDEX} or {PICKLE}"))?,
+        layout,
+        tokenizer: match (first(tokenizer, at_hand, anywhere)?, layout) {
+            (Some(files), _) => files,
+            (None, Layout::OpenClip) => borrow(&tokenizer_name(&config)?)?,
+            (None, Layout::HuggingFace) => {
+                bail!("there is no {TOKENIZER}, {VOCAB} with {MERGES}, or {SENTENCEPIECE}")
+            }
+        },
+        preprocessor: match layout {
+            Layout::HuggingFace => first(preprocessor, at_hand, optional)?,
+            Layout::OpenClip => None,
+        },
+        weights: first(|find| weights(layout, find), at_hand, anywhere)?.with_context(|| match layout {
+            Layout::HuggingFace => format!("there is no {SAFETENSORS}, {SAFETENSORS_INDEX} or {PICKLE}"),
+            Layout::OpenClip => format!("there is none of {}", OPEN_CLIP_WEIGHTS.join(", ")),
+        })?,
+        config,
     })
 }
 
-fn first<T>(files: impl Fn(Find) -> Result<Option<T>>, at_hand: Find, anywhere: Find) -> Result<Option<T>> {
+/// The repository whose tokenizer open_clip takes for a model that has none.
+fn tokenizer_name(config: &Path) -> Result<String> {
+    let read = || Ok(serde_json::from_slice::<Value>(&fs::read(config)?)?);
+    let json: Result<Value> = read();
+    let json = json.with_context(|| format!("cannot use {}", config.display()))?;
+    let model = json.get("model_cfg").unwrap_or(&json);
+    let name = model.get("text_cfg").and_then(|text| text.get("hf_tokenizer_name")?.as_str());
+    Ok(name.filter(|name| !name.is_empty()).unwrap_or(CLIP_TOKENIZER).to_owned())
+}
+
+pub(super) fn first<T>(
+    files: impl Fn(Find) -> Result<Option<T>>,
+    at_hand: Find,
+    anywhere: Find,
+) -> Result<Option<T>> {
     match files(at_hand) {
         Ok(Some(files)) => Ok(Some(files)),
         // What is wrong with the files at hand shows again below.
@@ -190,7 +296,7 @@ fn preprocessor(find: Find) -> Result<Option<PreprocessorFile>> {
     Ok(find(PREPROCESSOR)?.map(PreprocessorFile::Alone))
 }
 
-fn tokenizer(find: Find) -> Result<Option<TokenizerFiles>> {
+pub(super) fn tokenizer(find: Find) -> Result<Option<TokenizerFiles>> {
     if let Some(path) = find(TOKENIZER)? {
         return Ok(Some(TokenizerFiles::Json(path)));
     }
@@ -202,7 +308,26 @@ fn tokenizer(find: Find) -> Result<Option<TokenizerFiles>> {
     Ok(find(SENTENCEPIECE)?.map(TokenizerFiles::SentencePiece))
 }
 
-fn weights(find: Find) -> Result<Option<WeightFiles>> {
+fn weights(layout: Layout, find: Find) -> Result<Option<WeightFiles>> {
+    match layout {
+        Layout::HuggingFace => hugging_face_weights(find),
+        Layout::OpenClip => open_clip_weights(find),
+    }
+}
+
+fn open_clip_weights(find: Find) -> Result<Option<WeightFiles>> {
+    for name in OPEN_CLIP_WEIGHTS {
+        if let Some(path) = find(name)? {
+            return Ok(Some(match name.ends_with(".safetensors") {
+                true => WeightFiles::Safetensors(vec![path]),
+                false => WeightFiles::Pickle(path),
+            }));
+        }
+    }
+    Ok(None)
+}
+
+fn hugging_face_weights(find: Find) -> Result<Option<WeightFiles>> {
     if let Some(path) = find(SAFETENSORS)? {
         return Ok(Some(WeightFiles::Safetensors(vec![path])));
     }
@@ -294,6 +419,54 @@ mod tests {
         let folder = folder(&[CONFIG, SENTENCEPIECE, SAFETENSORS].map(|name| (name, "{}")));
         let path = folder.path().join(SENTENCEPIECE);
         assert_eq!(located(&folder).unwrap().tokenizer, TokenizerFiles::SentencePiece(path));
+    }
+
+    #[test]
+    fn layout_is_that_of_the_configuration_whose_weights_are_there() {
+        let clip = r#"{"model_type": "clip"}"#;
+        let timm = r#"{"architecture": "vit_base_patch16_clip_224"}"#;
+        let open = (OPEN_CLIP_CONFIG, "{}");
+        let tokenizer = (TOKENIZER, "{}");
+        let weights = "open_clip_model.safetensors";
+        for (files, layout, config, expected) in [
+            (
+                vec![(CONFIG, clip), open, (SAFETENSORS, ""), (weights, "")],
+                Layout::HuggingFace,
+                CONFIG,
+                SAFETENSORS,
+            ),
+            (vec![(CONFIG, clip), open, (weights, "")], Layout::OpenClip, OPEN_CLIP_CONFIG, weights),
+            // `model.safetensors` is timm's then, and has the vision tower only.
+            (
+                vec![(CONFIG, timm), open, (SAFETENSORS, ""), (weights, "")],
+                Layout::OpenClip,
+                OPEN_CLIP_CONFIG,
+                weights,
+            ),
+            (vec![open, (SAFETENSORS, "")], Layout::OpenClip, OPEN_CLIP_CONFIG, SAFETENSORS),
+        ] {
+            let folder = folder(&[files, vec![tokenizer]].concat());
+            let found = located(&folder).unwrap();
+            assert_eq!((found.layout, &found.config), (layout, &folder.path().join(config)));
+            assert_eq!(found.weights, WeightFiles::Safetensors(vec![folder.path().join(expected)]));
+            assert_eq!(found.preprocessor, None);
+        }
+    }
+
+    #[test]
+    fn open_clips_weights_are_taken_in_its_own_order() {
+        let folder = folder(&[(OPEN_CLIP_CONFIG, "{}"), (TOKENIZER, "{}")]);
+        let missing = refused(&folder);
+        assert!(missing.contains("there is none of open_clip_model.safetensors, "), "{missing}");
+        for name in OPEN_CLIP_WEIGHTS.iter().rev() {
+            let path = folder.path().join(name);
+            fs::write(&path, "").unwrap();
+            let expected = match name.ends_with(".safetensors") {
+                true => WeightFiles::Safetensors(vec![path]),
+                false => WeightFiles::Pickle(path),
+            };
+            assert_eq!(located(&folder).unwrap().weights, expected);
+        }
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub use open_file::{FileDigest, FileRole, ModelDigest, OpenFile};
 use crate::messages::Messages;
 use anyhow::{Context, Result, ensure};
 use cache::{Cached, HubCache};
-use files::{PREPROCESSOR, PROCESSOR, SAFETENSORS, gather, in_folder};
+use files::{PREPROCESSOR, PROCESSOR, SAFETENSORS, first, gather, in_folder, tokenizer};
 use known::nearest_names;
 use remote::{FetchError, Hub};
 use settings::{Settings, expand_home};
@@ -49,20 +49,38 @@ pub struct HubOptions {
     pub offline: bool,
 }
 
-/// Finds the files of `model`, a folder or a repository, downloading what the hub cache lacks.
+/// What open_clip has before the name of a repository.
+const REPOSITORY_PREFIX: &str = "hf-hub:";
+/// What open_clip has before the path of a folder.
+const FOLDER_PREFIX: &str = "local-dir:";
+
+/// Finds the files of `model`, a folder or a repository, downloading what the hub cache lacks. Before
+/// it may stand `hf-hub:` or `local-dir:`, which says what it is.
 ///
 /// *Errors* when a file that the model needs is not in the folder, or neither in the hub cache nor
 /// to be had from the hub.
 pub fn locate(model: &str, options: &HubOptions, messages: &Messages) -> Result<ModelFiles> {
+    let repository = model.strip_prefix(REPOSITORY_PREFIX);
+    let path = model.strip_prefix(FOLDER_PREFIX);
+    let model = repository.or(path).unwrap_or(model);
     let folder = expand_home(model);
-    if is_path(model) || folder.exists() {
+    if repository.is_none() && (path.is_some() || is_path(model) || folder.exists()) {
         ensure!(
             options.revision.is_none(),
             "a revision is one of a repository, and {model} is a folder: leave out --revision"
         );
-        let files =
-            in_folder(model, &folder).with_context(|| format!("cannot use the folder {model} as a model"))?;
-        if files.preprocessor.is_none() {
+        let borrow = |from: &str| {
+            borrowed_tokenizer(
+                format_args!("the folder {model}"),
+                from,
+                options,
+                Settings::from_env()?,
+                messages,
+            )
+        };
+        let files = in_folder(model, &folder, &borrow)
+            .with_context(|| format!("cannot use the folder {model} as a model"))?;
+        if files.lacks_preprocessor() {
             warn_of_no_preprocessor(format_args!("the folder {model}"), messages);
         }
         return Ok(files);
@@ -116,7 +134,7 @@ pub fn presence(repository: &str) -> Result<Presence> {
 fn warn_of_no_preprocessor(place: impl fmt::Display, messages: &Messages) {
     messages.warning(format_args!(
         "{place} has neither {PREPROCESSOR} nor {PROCESSOR} with an image_processor: \
-         images are prepared as for OpenAI's models"
+         images are prepared as is its family's way, for CLIP OpenAI's"
     ));
 }
 
@@ -128,15 +146,7 @@ fn in_repository(
 ) -> Result<ModelFiles> {
     let revision = options.revision.as_deref().unwrap_or(MAIN);
     ensure!(is_revision(revision), "{revision:?} cannot be the name of a branch, a tag or a commit");
-    let repository = Repository {
-        id,
-        cache: HubCache::new(&settings.cache, id),
-        offline: options.offline || settings.offline,
-        messages,
-        preprocessor_is_unknown: Cell::new(false),
-        hub: OnceCell::new(),
-        settings,
-    };
+    let repository = Repository::new(id, options, settings, messages);
     let elsewhere =
         (options.revision.is_none() && id == SAFETENSORS_ELSEWHERE.0).then_some(SAFETENSORS_ELSEWHERE.1);
     let cached = |file: &str| {
@@ -149,7 +159,8 @@ fn in_repository(
         (found, _) => Ok(found),
     };
     let optional = |file: &str| repository.find_if_known(revision, file);
-    let files = gather(id, &cached, &anywhere, &optional).with_context(|| {
+    let borrow = |from: &str| borrowed_tokenizer(id, from, options, repository.settings.clone(), messages);
+    let files = gather(id, &cached, &anywhere, &optional, &borrow).with_context(|| {
         let cache = repository.settings.cache.display();
         let endpoint = &repository.settings.endpoint;
         if repository.offline {
@@ -161,14 +172,42 @@ fn in_repository(
             format!("cannot use {id}, revision {revision}, of {endpoint} (hub cache: {cache})")
         }
     })?;
-    match files.preprocessor {
-        Some(_) => {}
-        None if repository.preprocessor_is_unknown.get() => messages.warning(format_args!(
+    match files.lacks_preprocessor() {
+        false => {}
+        true if repository.preprocessor_is_unknown.get() => messages.warning(format_args!(
             "{PREPROCESSOR} or {PROCESSOR} of {id} is not in the hub cache, and the hub was not asked: \
-             images are prepared as for OpenAI's models"
+             images are prepared as is its family's way, for CLIP OpenAI's"
         )),
-        None => warn_of_no_preprocessor(format_args!("{id}, revision {revision},"), messages),
+        true => warn_of_no_preprocessor(format_args!("{id}, revision {revision},"), messages),
     }
+    Ok(files)
+}
+
+/// Finds the tokenizer of repository `from` for a model that has none, and says so.
+fn borrowed_tokenizer(
+    model: impl fmt::Display,
+    from: &str,
+    options: &HubOptions,
+    settings: Settings,
+    messages: &Messages,
+) -> Result<TokenizerFiles> {
+    ensure!(
+        is_repository_id(from),
+        "there is no tokenizer, and the one that it names, {from}, is not the name of a repository, \
+         owner/name; a tokenizer.json beside the weights would do"
+    );
+    let repository = Repository::new(from, options, settings, messages);
+    let cached = |file: &str| Ok(repository.cached(MAIN, file));
+    let anywhere = |file: &str| repository.find(MAIN, file);
+    let files = first(tokenizer, &cached, &anywhere).and_then(|found| found.context("it is not there"));
+    let files = files.with_context(|| {
+        let offline = if repository.offline { " offline from the hub cache" } else { "" };
+        format!(
+            "there is no tokenizer, and that of {from} cannot be had{offline} (a tokenizer.json beside the \
+             weights would do)"
+        )
+    })?;
+    messages.note(format_args!("{model} has no tokenizer of its own; that of {from} is used"));
     Ok(files)
 }
 
@@ -211,7 +250,19 @@ struct Repository<'a> {
     hub: OnceCell<Hub>,
 }
 
-impl Repository<'_> {
+impl<'a> Repository<'a> {
+    fn new(id: &'a str, options: &HubOptions, settings: Settings, messages: &'a Messages) -> Self {
+        Self {
+            id,
+            cache: HubCache::new(&settings.cache, id),
+            offline: options.offline || settings.offline,
+            messages,
+            preprocessor_is_unknown: Cell::new(false),
+            hub: OnceCell::new(),
+            settings,
+        }
+    }
+
     fn cached(&self, revision: &str, file: &str) -> Option<PathBuf> {
         match self.cache.look_up(revision, file) {
             Cached::File(path) => Some(path),
@@ -278,6 +329,18 @@ mod tests {
         let options = HubOptions { revision: Some("main".into()), ..Default::default() };
         let message = locate(folder.path().to_str().unwrap(), &options, &Messages::new(true)).unwrap_err();
         assert!(message.to_string().contains("--revision"), "{message}");
+    }
+
+    #[test]
+    fn prefix_says_whether_a_folder_or_a_repository_is_meant() {
+        let offline = HubOptions { offline: true, ..Default::default() };
+        let refusal =
+            |model: &str| format!("{:#}", locate(model, &offline, &Messages::new(true)).unwrap_err());
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().to_str().unwrap();
+        assert!(refusal(&format!("local-dir:{path}")).contains("as a model: there is no config.json"));
+        assert!(refusal("local-dir:no/where").contains("it does not exist"));
+        assert!(refusal("hf-hub:src/hub").contains("cannot use src/hub, revision main, offline"));
     }
 
     #[test]

@@ -190,11 +190,12 @@ mod tests {
     use super::*;
     use crate::cache::ModelEmbeddings;
     use crate::model::config::read_transform;
+    use crate::model::family::Family;
     use std::sync::Weak;
 
     fn start(sources: impl Iterator<Item = ImageSource> + Send + 'static) -> Batches {
         let stages = Stages {
-            transform: read_transform(None, 64).unwrap(),
+            transform: read_transform(None, Family::Clip, 64).unwrap(),
             keep_pictures: false,
             known: Weak::<ModelEmbeddings>::new(),
         };

@@ -3,6 +3,9 @@
 
 mod cache;
 mod cli;
+mod families;
+mod formula;
+mod golden;
 mod hub;
 mod input;
 mod int8;

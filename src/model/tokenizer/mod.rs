@@ -10,10 +10,10 @@ mod clip;
 mod sentencepiece;
 mod siglip;
 
-use super::config::ModelConfig;
+use super::config::{ModelConfig, TokensConfig};
 use super::family::Family;
 use crate::hub::{OpenFile, TokenizerFiles};
-use anyhow::{Context, Error, Result, ensure};
+use anyhow::{Context, Error, Result, bail, ensure};
 use cleaning::{FolderCleaning, TextCleaning};
 use clip::OpenClipWords;
 use sentencepiece::SentencePiece;
@@ -56,11 +56,30 @@ pub enum Separator {
 
 impl PromptFormat {
     /// What a configuration says.
-    pub fn of(config: &ModelConfig) -> Self {
-        let context = config.text.max_position_embeddings;
-        match config.family {
-            Family::Clip => Self { dialect: Dialect::Clip, context, cleaning: FolderCleaning::Nothing },
-        }
+    ///
+    /// *Errors* when it asks for what clipclass does not know.
+    pub fn of(config: &ModelConfig) -> Result<Self> {
+        let (dialect, cleaning) = match (&config.text.tokens, config.family) {
+            (TokensConfig::Folder, Family::Clip) => (Dialect::Clip, FolderCleaning::Nothing),
+            (TokensConfig::Folder, Family::Siglip) => (Dialect::Siglip, FolderCleaning::Nothing),
+            (TokensConfig::OpenClip { clean }, _) => {
+                (Dialect::OpenClip, open_clips_cleaning(clean.as_deref(), FolderCleaning::Lower)?)
+            }
+            (TokensConfig::Named { name, clean, strips_separator }, family) => {
+                let dialect = match (family, strips_separator) {
+                    (Family::Clip, true) => Dialect::Bert(Separator::Zeroed),
+                    (Family::Clip, false) => Dialect::Bert(Separator::Kept),
+                    (Family::Siglip, false) => Dialect::Siglip,
+                    (Family::Siglip, true) => {
+                        bail!(
+                            "tokenizer_kwargs: strip_sep_token, where the tokenizer {name} has no separator"
+                        )
+                    }
+                };
+                (dialect, open_clips_cleaning(clean.as_deref(), FolderCleaning::Whitespace)?)
+            }
+        };
+        Ok(Self { dialect, context: config.text.max_position_embeddings, cleaning })
     }
 
     /// How prompts are cleaned unless the user says otherwise: as the family was trained.
@@ -70,6 +89,17 @@ impl PromptFormat {
             Dialect::Clip | Dialect::OpenClip | Dialect::Bert(_) => TextCleaning::Folder,
         }
     }
+}
+
+/// `clean` of open_clip's `tokenizer_kwargs`.
+fn open_clips_cleaning(name: Option<&str>, default: FolderCleaning) -> Result<FolderCleaning> {
+    Ok(match name {
+        None => default,
+        Some("whitespace") => FolderCleaning::Whitespace,
+        Some("lower") => FolderCleaning::Lower,
+        Some("canonicalize") => FolderCleaning::Canonicalize,
+        Some(other) => bail!("tokenizer_kwargs: clean {other:?} is not supported"),
+    })
 }
 
 /// A tokenizer and all that is done to a prompt before and after it.
