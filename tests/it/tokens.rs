@@ -104,14 +104,24 @@ fn ids_of_siglip_in_open_clip_are_those_of_its_tokenizers() {
 
 #[test]
 fn word_pieces_in_open_clip_are_those_of_its_tokenizers() {
-    let format = format(Dialect::Bert(Separator::Kept), FolderCleaning::Whitespace);
+    let format = format(Dialect::Named(Separator::Kept), FolderCleaning::Whitespace);
     assert_same_ids("bert open_clip", &json("bert-tokenizer"), format, TextCleaning::Folder);
+}
+
+#[test]
+fn clips_vocabulary_by_name_gives_the_ids_of_transformers() {
+    let ids = |dialect| {
+        let files = json("tiny-clip").open().unwrap();
+        let format = format(dialect, FolderCleaning::Nothing);
+        Tokenizer::read(&files, format, TextCleaning::Folder).unwrap().encode("a photo of a cat!").unwrap()
+    };
+    assert_eq!(ids(Dialect::Named(Separator::Kept)), ids(Dialect::Clip));
 }
 
 #[test]
 fn separator_is_zeroed_where_open_clip_strips_it() {
     let ids = |separator| {
-        let format = format(Dialect::Bert(separator), FolderCleaning::Whitespace);
+        let format = format(Dialect::Named(separator), FolderCleaning::Whitespace);
         let files = json("bert-tokenizer").open().unwrap();
         Tokenizer::read(&files, format, TextCleaning::Folder).unwrap().encode("a photo of a cat").unwrap().ids
     };
@@ -129,7 +139,7 @@ fn padding_is_what_the_vocabulary_of_the_family_has_for_it() {
     assert_eq!(pad(json("siglip-tokenizer"), Dialect::Siglip), 1);
     assert_eq!(pad(spiece("siglip-tokenizer"), Dialect::Siglip), 1);
     assert_eq!(pad(json("siglip2-tokenizer"), Dialect::Siglip), 0);
-    assert_eq!(pad(json("bert-tokenizer"), Dialect::Bert(Separator::Kept)), 0);
+    assert_eq!(pad(json("bert-tokenizer"), Dialect::Named(Separator::Kept)), 0);
     assert_eq!(pad(json("tiny-clip"), Dialect::OpenClip), 0);
 }
 

@@ -41,8 +41,9 @@ pub enum Dialect {
     /// SigLIP's and SigLIP 2's: ended by `</s>` and padded with it, or ended by `<eos>` and padded
     /// with `<pad>`, as the vocabulary has it.
     Siglip,
-    /// BERT's: between `[CLS]` and `[SEP]`, padded with `[PAD]`.
-    Bert(Separator),
+    /// What open_clip takes from transformers by name: between `[CLS]` and `[SEP]` and padded with
+    /// `[PAD]`, as BERT's, where the vocabulary has these; CLIP's otherwise.
+    Named(Separator),
 }
 
 /// What becomes of BERT's `[SEP]` (open_clip's `strip_sep_token`).
@@ -67,8 +68,8 @@ impl PromptFormat {
             }
             (TokensConfig::Named { name, clean, strips_separator }, family) => {
                 let dialect = match (family, strips_separator) {
-                    (Family::Clip, true) => Dialect::Bert(Separator::Zeroed),
-                    (Family::Clip, false) => Dialect::Bert(Separator::Kept),
+                    (Family::Clip, true) => Dialect::Named(Separator::Zeroed),
+                    (Family::Clip, false) => Dialect::Named(Separator::Kept),
                     (Family::Siglip, false) => Dialect::Siglip,
                     (Family::Siglip, true) => {
                         bail!(
@@ -86,7 +87,7 @@ impl PromptFormat {
     pub fn usual_cleaning(&self) -> TextCleaning {
         match self.dialect {
             Dialect::Siglip => TextCleaning::Canonical,
-            Dialect::Clip | Dialect::OpenClip | Dialect::Bert(_) => TextCleaning::Folder,
+            Dialect::Clip | Dialect::OpenClip | Dialect::Named(_) => TextCleaning::Folder,
         }
     }
 }
@@ -170,7 +171,7 @@ impl Tokenizer {
         tokenizer.with_truncation(None).map_err(Error::from_boxed)?;
         let vocabulary = match format.dialect {
             Dialect::OpenClip => Vocabulary::OpenClip(Box::new(OpenClipWords::new(&tokenizer)?)),
-            Dialect::Clip | Dialect::Siglip | Dialect::Bert(_) => Vocabulary::Fast(Box::new(tokenizer)),
+            Dialect::Clip | Dialect::Siglip | Dialect::Named(_) => Vocabulary::Fast(Box::new(tokenizer)),
         };
         Self::with_vocabulary(vocabulary, format, text_cleaning)
     }
@@ -193,8 +194,11 @@ impl Tokenizer {
                 }
                 (None, id("</s>")?, id("</s>")?)
             }
-            Dialect::Bert(Separator::Kept) => (Some(id("[CLS]")?), id("[SEP]")?, id("[PAD]")?),
-            Dialect::Bert(Separator::Zeroed) => (Some(id("[CLS]")?), 0, id("[PAD]")?),
+            Dialect::Named(Separator::Kept) if vocabulary.id("[CLS]").is_none() => {
+                (Some(id(clip::START)?), id(clip::END)?, id(clip::END)?)
+            }
+            Dialect::Named(Separator::Kept) => (Some(id("[CLS]")?), id("[SEP]")?, id("[PAD]")?),
+            Dialect::Named(Separator::Zeroed) => (Some(id("[CLS]")?), 0, id("[PAD]")?),
         };
         let vocabulary = match vocabulary {
             Vocabulary::SentencePiece(model)
