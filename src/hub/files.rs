@@ -3,7 +3,7 @@
 use super::open_file::{FileRole, OpenFile};
 use crate::model::config::is_hugging_face;
 use crate::model::layout::Layout;
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 use std::fs;
@@ -34,13 +34,12 @@ const OPEN_CLIP_WEIGHTS: &[&str] = &[
     "model.pth",
     "model.pt",
 ];
+/// The repository of CLIP's vocabulary.
+const CLIP_VOCABULARY: &str = "openai/clip-vit-base-patch32";
 const TOKENIZER: &str = "tokenizer.json";
 const VOCAB: &str = "vocab.json";
 const MERGES: &str = "merges.txt";
 const SENTENCEPIECE: &str = "spiece.model";
-
-/// Whose tokenizer is CLIP's own, which open_clip keeps in its package.
-const CLIP_TOKENIZER: &str = "openai/clip-vit-base-patch32";
 
 /// The files of one model, all on the local disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,10 +142,15 @@ impl ModelFiles {
         self.layout == Layout::HuggingFace && self.preprocessor.is_none()
     }
 
-    /// The folders they are in: one, or two where the weights come from another revision.
+    /// The folders they are in: one, or more where the weights come from another revision, or the
+    /// tokenizer from another repository.
     pub fn folders(&self) -> Vec<&Path> {
-        let mut folders: Vec<_> = self.paths().into_iter().filter_map(Path::parent).collect();
-        folders.dedup();
+        let mut folders = Vec::new();
+        for folder in self.paths().into_iter().filter_map(Path::parent) {
+            if !folders.contains(&folder) {
+                folders.push(folder);
+            }
+        }
         folders
     }
 
@@ -165,32 +169,38 @@ impl ModelFiles {
 /// Finds the files of the model in `folder`.
 ///
 /// *Errors* when one that it needs is not there.
-pub(super) fn in_folder(name: &str, folder: &Path, borrow: Borrow) -> Result<ModelFiles> {
+pub(super) fn in_folder(name: &str, folder: &Path, elsewhere: TokenizerOf) -> Result<ModelFiles> {
     ensure!(folder.exists(), "it does not exist");
     ensure!(folder.is_dir(), "it is a file; name the folder that it is in, with the model's {CONFIG}");
     let find = |file: &str| Ok(Some(folder.join(file)).filter(|path| path.is_file()));
-    gather(name, &find, &find, &find, borrow)
+    gather(name, Places { at_hand: &find, anywhere: &find, optional: &find, elsewhere })
 }
 
 /// Where a file of the model is, if there is one.
 pub(super) type Find<'a> = &'a dyn Fn(&str) -> Result<Option<PathBuf>>;
+/// The tokenizer of another repository, if it has one.
+pub(super) type TokenizerOf<'a> = &'a dyn Fn(&str) -> Result<Option<TokenizerFiles>>;
 
-/// The tokenizer of another repository.
-pub(super) type Borrow<'a> = &'a dyn Fn(&str) -> Result<TokenizerFiles>;
+/// Where files are looked for.
+#[derive(Clone, Copy)]
+pub(super) struct Places<'a> {
+    /// Without asking anyone.
+    pub at_hand: Find<'a>,
+    /// Wherever they may be.
+    pub anywhere: Find<'a>,
+    /// The same for files that a model need not have.
+    pub optional: Find<'a>,
+    /// In another repository, which a model may name for its tokenizer.
+    pub elsewhere: TokenizerOf<'a>,
+}
 
 /// Finds every file, the small ones before the weights. Where a file has alternatives, one that is
-/// `at_hand` is preferred to one that is better. `optional` finds what a model need not have.
-/// In open_clip's layout the tokenizer may be another repository's, which `borrow` finds.
+/// at hand is preferred to one that is better.
 ///
 /// *Errors* when there is none of a kind that the model needs, or one cannot be read.
-pub(super) fn gather(
-    name: &str,
-    at_hand: Find,
-    anywhere: Find,
-    optional: Find,
-    borrow: Borrow,
-) -> Result<ModelFiles> {
-    let of = |layout, config| gather_layout(name, layout, config, [at_hand, anywhere, optional], borrow);
+pub(super) fn gather(name: &str, places: Places) -> Result<ModelFiles> {
+    let Places { at_hand, anywhere, .. } = places;
+    let of = |layout, config| gather_layout(name, layout, config, places);
     if let Ok(Some((layout, config))) = layout_at_hand(at_hand) {
         return of(layout, config);
     }
@@ -229,23 +239,18 @@ fn is_config_that_runs(path: &Path) -> bool {
     fs::read(path).is_ok_and(|json| is_hugging_face(&json))
 }
 
-fn gather_layout(
-    name: &str,
-    layout: Layout,
-    config: PathBuf,
-    [at_hand, anywhere, optional]: [Find; 3],
-    borrow: Borrow,
-) -> Result<ModelFiles> {
+fn gather_layout(name: &str, layout: Layout, config: PathBuf, places: Places) -> Result<ModelFiles> {
+    let Places { at_hand, anywhere, optional, elsewhere } = places;
+    let tokenizer = match (tokenizer_of(at_hand, anywhere)?, layout) {
+        (None, Layout::OpenClip) => elsewhere(&tokenizer_repository(&config)?)?,
+        (found, _) => found,
+    };
     Ok(ModelFiles {
         name: name.to_owned(),
         layout,
-        tokenizer: match (first(tokenizer, at_hand, anywhere)?, layout) {
-            (Some(files), _) => files,
-            (None, Layout::OpenClip) => borrow(&tokenizer_name(&config)?)?,
-            (None, Layout::HuggingFace) => {
-                bail!("there is no {TOKENIZER}, {VOCAB} with {MERGES}, or {SENTENCEPIECE}")
-            }
-        },
+        config,
+        tokenizer: tokenizer
+            .with_context(|| format!("there is no {TOKENIZER}, {VOCAB} with {MERGES}, or {SENTENCEPIECE}"))?,
         preprocessor: match layout {
             Layout::HuggingFace => first(preprocessor, at_hand, optional)?,
             Layout::OpenClip => None,
@@ -254,25 +259,10 @@ fn gather_layout(
             Layout::HuggingFace => format!("there is no {SAFETENSORS}, {SAFETENSORS_INDEX} or {PICKLE}"),
             Layout::OpenClip => format!("there is none of {}", OPEN_CLIP_WEIGHTS.join(", ")),
         })?,
-        config,
     })
 }
 
-/// The repository whose tokenizer open_clip takes for a model that has none.
-fn tokenizer_name(config: &Path) -> Result<String> {
-    let read = || Ok(serde_json::from_slice::<Value>(&fs::read(config)?)?);
-    let json: Result<Value> = read();
-    let json = json.with_context(|| format!("cannot use {}", config.display()))?;
-    let model = json.get("model_cfg").unwrap_or(&json);
-    let name = model.get("text_cfg").and_then(|text| text.get("hf_tokenizer_name")?.as_str());
-    Ok(name.filter(|name| !name.is_empty()).unwrap_or(CLIP_TOKENIZER).to_owned())
-}
-
-pub(super) fn first<T>(
-    files: impl Fn(Find) -> Result<Option<T>>,
-    at_hand: Find,
-    anywhere: Find,
-) -> Result<Option<T>> {
+fn first<T>(files: impl Fn(Find) -> Result<Option<T>>, at_hand: Find, anywhere: Find) -> Result<Option<T>> {
     match files(at_hand) {
         Ok(Some(files)) => Ok(Some(files)),
         // What is wrong with the files at hand shows again below.
@@ -296,7 +286,7 @@ fn preprocessor(find: Find) -> Result<Option<PreprocessorFile>> {
     Ok(find(PREPROCESSOR)?.map(PreprocessorFile::Alone))
 }
 
-pub(super) fn tokenizer(find: Find) -> Result<Option<TokenizerFiles>> {
+fn tokenizer(find: Find) -> Result<Option<TokenizerFiles>> {
     if let Some(path) = find(TOKENIZER)? {
         return Ok(Some(TokenizerFiles::Json(path)));
     }
@@ -306,6 +296,22 @@ pub(super) fn tokenizer(find: Find) -> Result<Option<TokenizerFiles>> {
         return Ok(Some(TokenizerFiles::Bpe { vocab, merges }));
     }
     Ok(find(SENTENCEPIECE)?.map(TokenizerFiles::SentencePiece))
+}
+
+/// The repository whose tokenizer a model in open_clip's layout has: the one it names, or that of
+/// CLIP's first vocabulary, which is open_clip's own.
+fn tokenizer_repository(config: &Path) -> Result<String> {
+    let read = || Ok(serde_json::from_slice::<Value>(&fs::read(config)?)?);
+    let read: Result<Value> = read();
+    let config = read.with_context(|| format!("cannot use {}", config.display()))?;
+    let model = config.get("model_cfg").unwrap_or(&config);
+    let named = model["text_cfg"]["hf_tokenizer_name"].as_str().filter(|name| !name.is_empty());
+    Ok(named.unwrap_or(CLIP_VOCABULARY).to_owned())
+}
+
+/// The tokenizer's files, of the kind that is preferred.
+pub(super) fn tokenizer_of(at_hand: Find, anywhere: Find) -> Result<Option<TokenizerFiles>> {
+    first(tokenizer, at_hand, anywhere)
 }
 
 fn weights(layout: Layout, find: Find) -> Result<Option<WeightFiles>> {
@@ -415,13 +421,6 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_may_have_a_model_of_sentencepiece_only() {
-        let folder = folder(&[CONFIG, SENTENCEPIECE, SAFETENSORS].map(|name| (name, "{}")));
-        let path = folder.path().join(SENTENCEPIECE);
-        assert_eq!(located(&folder).unwrap().tokenizer, TokenizerFiles::SentencePiece(path));
-    }
-
-    #[test]
     fn layout_is_that_of_the_configuration_whose_weights_are_there() {
         let clip = r#"{"model_type": "clip"}"#;
         let timm = r#"{"architecture": "vit_base_patch16_clip_224"}"#;
@@ -467,6 +466,13 @@ mod tests {
             };
             assert_eq!(located(&folder).unwrap().weights, expected);
         }
+    }
+
+    #[test]
+    fn a_folder_may_have_a_model_of_sentencepiece_only() {
+        let folder = folder(&[CONFIG, SENTENCEPIECE, SAFETENSORS].map(|name| (name, "{}")));
+        let path = folder.path().join(SENTENCEPIECE);
+        assert_eq!(located(&folder).unwrap().tokenizer, TokenizerFiles::SentencePiece(path));
     }
 
     #[test]

@@ -23,9 +23,9 @@ pub use known::{FigureSource, KNOWN_MODELS, KnownModel, known_model};
 pub use open_file::{FileDigest, FileRole, ModelDigest, OpenFile};
 
 use crate::messages::Messages;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use cache::{Cached, HubCache};
-use files::{PREPROCESSOR, PROCESSOR, SAFETENSORS, first, gather, in_folder, tokenizer};
+use files::{PREPROCESSOR, PROCESSOR, Places, SAFETENSORS, gather, in_folder, tokenizer_of};
 use known::nearest_names;
 use remote::{FetchError, Hub};
 use settings::{Settings, expand_home};
@@ -69,16 +69,9 @@ pub fn locate(model: &str, options: &HubOptions, messages: &Messages) -> Result<
             options.revision.is_none(),
             "a revision is one of a repository, and {model} is a folder: leave out --revision"
         );
-        let borrow = |from: &str| {
-            borrowed_tokenizer(
-                format_args!("the folder {model}"),
-                from,
-                options,
-                Settings::from_env()?,
-                messages,
-            )
-        };
-        let files = in_folder(model, &folder, &borrow)
+        let elsewhere =
+            |id: &str| tokenizer_elsewhere(model, id, options.offline, Settings::from_env()?, messages);
+        let files = in_folder(model, &folder, &elsewhere)
             .with_context(|| format!("cannot use the folder {model} as a model"))?;
         if files.lacks_preprocessor() {
             warn_of_no_preprocessor(format_args!("the folder {model}"), messages);
@@ -138,6 +131,36 @@ fn warn_of_no_preprocessor(place: impl fmt::Display, messages: &Messages) {
     ));
 }
 
+/// The tokenizer of repository `id`, for a model that has none of its own.
+fn tokenizer_elsewhere(
+    model: &str,
+    id: &str,
+    offline: bool,
+    settings: Settings,
+    messages: &Messages,
+) -> Result<Option<TokenizerFiles>> {
+    // Names without an owner are the hub's oldest.
+    ensure!(
+        is_repository_id(id) || is_repository_id(&format!("hub/{id}")),
+        "it has no tokenizer and names {id:?} for one, which is not the name of a repository"
+    );
+    let repository = Repository::new(id, offline, settings, messages);
+    let cached = |file: &str| Ok(repository.cached(MAIN, file));
+    let anywhere = |file: &str| repository.find(MAIN, file);
+    let found = tokenizer_of(&cached, &anywhere)
+        .with_context(|| format!("it has no tokenizer, and needs that of {id}"))?;
+    match found {
+        Some(_) => {
+            messages.warning(format_args!("{model} has no tokenizer of its own: that of {id} is used"))
+        }
+        None => bail!(
+            "it has no tokenizer, and that of {id} is not {}",
+            if repository.offline { "in the hub cache, which is all that --offline has" } else { "there" }
+        ),
+    }
+    Ok(found)
+}
+
 fn in_repository(
     id: &str,
     options: &HubOptions,
@@ -146,7 +169,7 @@ fn in_repository(
 ) -> Result<ModelFiles> {
     let revision = options.revision.as_deref().unwrap_or(MAIN);
     ensure!(is_revision(revision), "{revision:?} cannot be the name of a branch, a tag or a commit");
-    let repository = Repository::new(id, options, settings, messages);
+    let repository = Repository::new(id, options.offline, settings.clone(), messages);
     let elsewhere =
         (options.revision.is_none() && id == SAFETENSORS_ELSEWHERE.0).then_some(SAFETENSORS_ELSEWHERE.1);
     let cached = |file: &str| {
@@ -159,8 +182,9 @@ fn in_repository(
         (found, _) => Ok(found),
     };
     let optional = |file: &str| repository.find_if_known(revision, file);
-    let borrow = |from: &str| borrowed_tokenizer(id, from, options, repository.settings.clone(), messages);
-    let files = gather(id, &cached, &anywhere, &optional, &borrow).with_context(|| {
+    let other = |other: &str| tokenizer_elsewhere(id, other, options.offline, settings.clone(), messages);
+    let places = Places { at_hand: &cached, anywhere: &anywhere, optional: &optional, elsewhere: &other };
+    let files = gather(id, places).with_context(|| {
         let cache = repository.settings.cache.display();
         let endpoint = &repository.settings.endpoint;
         if repository.offline {
@@ -180,34 +204,6 @@ fn in_repository(
         )),
         true => warn_of_no_preprocessor(format_args!("{id}, revision {revision},"), messages),
     }
-    Ok(files)
-}
-
-/// Finds the tokenizer of repository `from` for a model that has none, and says so.
-fn borrowed_tokenizer(
-    model: impl fmt::Display,
-    from: &str,
-    options: &HubOptions,
-    settings: Settings,
-    messages: &Messages,
-) -> Result<TokenizerFiles> {
-    ensure!(
-        is_repository_id(from),
-        "there is no tokenizer, and the one that it names, {from}, is not the name of a repository, \
-         owner/name; a tokenizer.json beside the weights would do"
-    );
-    let repository = Repository::new(from, options, settings, messages);
-    let cached = |file: &str| Ok(repository.cached(MAIN, file));
-    let anywhere = |file: &str| repository.find(MAIN, file);
-    let files = first(tokenizer, &cached, &anywhere).and_then(|found| found.context("it is not there"));
-    let files = files.with_context(|| {
-        let offline = if repository.offline { " offline from the hub cache" } else { "" };
-        format!(
-            "there is no tokenizer, and that of {from} cannot be had{offline} (a tokenizer.json beside the \
-             weights would do)"
-        )
-    })?;
-    messages.note(format_args!("{model} has no tokenizer of its own; that of {from} is used"));
     Ok(files)
 }
 
@@ -251,11 +247,11 @@ struct Repository<'a> {
 }
 
 impl<'a> Repository<'a> {
-    fn new(id: &'a str, options: &HubOptions, settings: Settings, messages: &'a Messages) -> Self {
+    fn new(id: &'a str, offline: bool, settings: Settings, messages: &'a Messages) -> Self {
         Self {
             id,
             cache: HubCache::new(&settings.cache, id),
-            offline: options.offline || settings.offline,
+            offline: offline || settings.offline,
             messages,
             preprocessor_is_unknown: Cell::new(false),
             hub: OnceCell::new(),

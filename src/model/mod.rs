@@ -51,8 +51,7 @@ pub struct Checkpoint {
     files: Arc<[Arc<OpenFile>]>,
     backend: Backend,
     precision: Precision,
-    prompts: PromptFormat,
-    /// How prompts are cleaned, where the user chose.
+    /// What the user chose.
     text_cleaning: Option<TextCleaning>,
 }
 
@@ -67,8 +66,6 @@ impl Checkpoint {
         let config_file = Arc::new(OpenFile::open(FileRole::Config, &files.config)?);
         let preprocessor = files.preprocessor.as_ref().map(PreprocessorFile::open).transpose()?;
         let (config, transform) = ModelConfig::read(files.layout, &config_file, preprocessor.as_ref())?;
-        let cannot = || format!("cannot use {}", files.config.display());
-        let prompts = PromptFormat::of(&config).with_context(cannot)?;
         let tokenizer = files.tokenizer.open()?;
         let weights = Weights::open(&files.weights, files.layout)?;
         let mut open = vec![config_file];
@@ -89,7 +86,6 @@ impl Checkpoint {
             files: open.into(),
             backend,
             precision,
-            prompts,
             text_cleaning: None,
         })
     }
@@ -102,12 +98,13 @@ impl Checkpoint {
 
     /// How prompts are cleaned.
     pub fn text_cleaning(&self) -> TextCleaning {
-        self.text_cleaning.unwrap_or(self.prompts.usual_cleaning())
+        self.text_cleaning.unwrap_or_else(|| PromptFormat::of(&self.config).usual_cleaning())
     }
 
     /// How prompts are cleaned, if it is another way than the family was trained with.
     pub fn unusual_text_cleaning(&self) -> Option<TextCleaning> {
-        self.text_cleaning.filter(|chosen| *chosen != self.prompts.usual_cleaning())
+        let usual = PromptFormat::of(&self.config).usual_cleaning();
+        self.text_cleaning.filter(|chosen| *chosen != usual)
     }
 
     /// How an image becomes the vision tower's input.
@@ -154,7 +151,8 @@ impl Checkpoint {
     ///
     /// *Errors* when the tokenizer is malformed, or the device does not hold the tower.
     pub fn text_encoder(&self) -> Result<TextEncoder> {
-        let tokenizer = Tokenizer::read(&self.tokenizer, self.prompts, self.text_cleaning())?;
+        let format = PromptFormat::of(&self.config);
+        let tokenizer = Tokenizer::read(&self.tokenizer, format, self.text_cleaning())?;
         let tower = TextTower::load(&self.text, &self.backend)
             .map_err(|error| explain_memory(error, DeviceTask::Tower))
             .context("cannot load the text tower")?;

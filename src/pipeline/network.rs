@@ -24,6 +24,7 @@ pub(super) struct Network<'a> {
     classifier: Classifier,
     judgement: Judgement,
     earlier: EarlierImages,
+    keep_embeddings: bool,
     /// Dropping it waits until all is kept.
     known: Arc<ModelEmbeddings>,
     pool: Arc<ThreadPool>,
@@ -47,6 +48,7 @@ impl<'a> Network<'a> {
         judgement: Judgement,
         known: Arc<ModelEmbeddings>,
         pool: Arc<ThreadPool>,
+        keep_embeddings: bool,
     ) -> Self {
         Self {
             checkpoint,
@@ -54,6 +56,7 @@ impl<'a> Network<'a> {
             classifier,
             judgement,
             earlier: EarlierImages::default(),
+            keep_embeddings,
             known,
             pool,
             times: Vec::new(),
@@ -83,7 +86,7 @@ impl<'a> Network<'a> {
     pub(super) fn classify(&mut self, batch: Vec<Prepared>) -> Result<Vec<Record>> {
         let mut pixels = Vec::new();
         let mut waiting = Vec::with_capacity(batch.len());
-        for Prepared { image, content, picture, may_be_linked } in batch {
+        for Prepared { image, content, picture, may_be_linked, annotations } in batch {
             let embedding = content.map(|content| match content {
                 PreparedContent::Embedding(embedding) => Embedding::Known(embedding),
                 PreparedContent::Pixels(prepared, key) => {
@@ -92,12 +95,12 @@ impl<'a> Network<'a> {
                 }
                 PreparedContent::SameAs(earlier) => Embedding::SameAs(earlier),
             });
-            waiting.push((image, embedding, picture, may_be_linked));
+            waiting.push((image, embedding, (picture, annotations), may_be_linked));
         }
         let encoded = self.encode(&pixels)?;
         let rows: Vec<_> = encoded.iter().flat_map(Embeddings::rows).collect();
         let mut found = Vec::with_capacity(waiting.len());
-        for (image, embedding, picture, may_be_linked) in waiting {
+        for (image, embedding, passed_on, may_be_linked) in waiting {
             let embedding = embedding.and_then(|embedding| match embedding {
                 Embedding::Known(known) => Ok((Cow::Owned(known), None)),
                 Embedding::Row(row, key) => Ok((Cow::Borrowed(rows[row]), Some(key))),
@@ -107,22 +110,24 @@ impl<'a> Network<'a> {
                 let outcome = embedding.as_ref().map(|(embedding, _)| embedding.to_vec());
                 self.earlier.keep(ImageName::clone(&image), outcome.map_err(Failure::clone));
             }
-            found.push((image, embedding, picture));
+            found.push((image, embedding, passed_on));
         }
         let embeddings: Vec<_> =
             found.iter().filter_map(|(_, found, _)| Some(&*found.as_ref().ok()?.0)).collect();
-        let judge = || self.classifier.judge_all(&embeddings, self.judgement);
+        let judge = || self.classifier.judge_all(&embeddings, &self.judgement);
         let mut verdicts = self.pool.install(judge).into_iter();
         let mut records = Vec::with_capacity(found.len());
-        for (image, embedding, picture) in found {
+        for (image, embedding, (picture, annotations)) in found {
+            let mut kept = None;
             let outcome = embedding.and_then(|(embedding, key)| {
                 let verdict = verdicts.next().flatten().ok_or_else(not_a_number)?;
                 if let Some(key) = key {
                     self.known.keep_image(&key, &embedding);
                 }
+                kept = self.keep_embeddings.then(|| embedding.into_owned());
                 Ok(verdict)
             });
-            records.push(Record { image, outcome, picture });
+            records.push(Record { image, outcome, picture, embedding: kept, annotations });
         }
         Ok(records)
     }

@@ -12,6 +12,7 @@ mod decode;
 mod orient;
 mod resample;
 
+use crate::formats::Foreign;
 use image::RgbImage;
 use resample::{Axis, resample};
 
@@ -30,6 +31,23 @@ impl Picture {
         self.0.height()
     }
 
+    /// The picture in small: no side longer than `longest_px`, none enlarged.
+    pub fn thumbnail(&self, longest_px: u32) -> Self {
+        let (width, height) = (self.width(), self.height());
+        let longest = width.max(height);
+        if longest <= longest_px {
+            return self.clone();
+        }
+        let axis = |from: u32| {
+            let to = (u64::from(from) * u64::from(longest_px) / u64::from(longest)).max(1);
+            Axis { from, to, kept: 0..to }
+        };
+        let (rows, columns) = (axis(height), axis(width));
+        let levels = resample(&self.0, &rows, &columns, Filter::Bicubic);
+        let thumbnail = RgbImage::from_raw(columns.to as u32, rows.to as u32, levels);
+        Self(thumbnail.expect("the window is of the thumbnail's size"))
+    }
+
     /// The levels: RGB after RGB, row by row.
     pub fn levels(&self) -> &[u8] {
         self.0.as_raw()
@@ -41,8 +59,13 @@ impl Picture {
 pub enum PixelsError {
     #[error("the file is empty")]
     Empty,
-    #[error("not an image in a format clipclass reads (JPEG, PNG, WebP, GIF, BMP, TIFF)")]
+    #[error(
+        "not an image in a format clipclass reads (JPEG, PNG, WebP, HEIC, AVIF, JPEG XL, GIF, BMP, TIFF)"
+    )]
     Format,
+    /// Something known that is no picture clipclass reads.
+    #[error("{0}")]
+    Foreign(Foreign),
     #[error("{0}")]
     Decode(String),
     #[error("{0}")]
@@ -56,7 +79,7 @@ impl PixelsError {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Empty => "empty",
-            Self::Format => "format",
+            Self::Format | Self::Foreign(_) => "format",
             Self::Decode(_) => "decode",
             Self::Limit(_) => "limit",
             Self::Size(_) => "size",
@@ -257,6 +280,17 @@ mod tests {
     fn a_portrait_picture_is_cropped_from_its_centre() {
         let cropped = transform(None, 2).resize_and_crop(&picture(2, 6, |_, y| y as u8)).unwrap();
         assert_eq!(reds(&cropped), [2, 2, 3, 3]);
+    }
+
+    #[test]
+    fn a_thumbnail_keeps_the_shape_and_is_never_larger() {
+        let size = |width, height| {
+            let small = picture(width, height, |_, _| 9).thumbnail(10);
+            assert!(small.levels().chunks_exact(3).all(|pixel| pixel == [9, 0, 255]));
+            (small.width(), small.height())
+        };
+        assert_eq!((size(40, 20), size(20, 40), size(9, 3)), ((10, 5), (5, 10), (9, 3)));
+        assert_eq!(size(5000, 1), (10, 1));
     }
 
     #[test]

@@ -33,6 +33,15 @@ pub fn orientation(bytes: &[u8], format: ImageFormat) -> Orientation {
         ImageFormat::Tiff => in_tiff(bytes),
         _ => Metadata::default(),
     };
+    upright(&metadata)
+}
+
+/// How a picture has to be turned that has nothing but Exif beside it.
+pub fn exif_orientation(exif: &[u8]) -> Orientation {
+    upright(&Metadata { exif: Some(exif.to_vec()), xmp: None })
+}
+
+fn upright(metadata: &Metadata) -> Orientation {
     let in_exif = metadata.exif.as_deref().and_then(|exif| tag_value(without_prefixes(exif), ORIENTATION));
     let code = in_exif.or_else(|| metadata.xmp.as_deref().and_then(xmp_orientation));
     let code = code.and_then(|code| u8::try_from(code).ok());
@@ -165,46 +174,20 @@ fn tag_value(tiff: &[u8], tag: u64) -> Option<u64> {
 /// The bytes of the first directory's last entry for a tag, if the tag holds whole numbers or bytes.
 fn tag_bytes(tiff: &[u8], tag: u64) -> Option<(TiffReader, &[u8])> {
     let reader = TiffReader::new(tiff)?;
-    let (word, count_bytes, entry_bytes) = if reader.is_big { (8, 8, 20) } else { (4, 2, 12) };
-    let directory = reader.number(tiff, word, word)? as usize;
-    let entries = reader.number(tiff, directory, count_bytes)? as usize;
-    let first = directory.checked_add(count_bytes)?;
-    let mut found = None;
-    for entry in tiff.get(first..)?.chunks_exact(entry_bytes).take(entries) {
-        let number = |at, bytes| reader.number(entry, at, bytes);
-        let size = match number(2, 2)? {
-            // Bytes, and those with a sign or without a meaning.
-            1 | 6 | 7 => 1,
-            3 | 8 => 2,
-            4 | 9 | 13 => 4,
-            16..=18 => 8,
-            _ => continue,
-        };
-        if number(0, 2)? != tag {
-            continue;
-        }
-        let length = (number(4, word)? as usize).checked_mul(size)?;
-        let place = 4 + word;
-        let value = if length <= word {
-            entry.get(place..place + length)
-        } else {
-            let offset = number(place, word)? as usize;
-            offset.checked_add(length).and_then(|end| tiff.get(offset..end))
-        };
-        found = value.filter(|value| !value.is_empty()).or(found);
-    }
-    Some((reader, found?))
+    let (_, value) = reader.entry(tiff, reader.first_directory(tiff)?, tag)?;
+    Some((reader, value))
 }
 
 /// Reads numbers in the order of bytes that a TIFF says it has.
 #[derive(Debug, Clone, Copy)]
-struct TiffReader {
+pub struct TiffReader {
     is_little: bool,
     is_big: bool,
 }
 
 impl TiffReader {
-    fn new(tiff: &[u8]) -> Option<Self> {
+    /// None if the file does not begin as a TIFF.
+    pub fn new(tiff: &[u8]) -> Option<Self> {
         let (is_little, is_big) = match tiff.first_chunk()? {
             b"II\x2a\0" | b"II\0\x2a" => (true, false),
             b"MM\0\x2a" | b"MM\x2a\0" => (false, false),
@@ -213,6 +196,66 @@ impl TiffReader {
             _ => return None,
         };
         Some(Self { is_little, is_big })
+    }
+
+    /// How long an offset, a count of entries and an entry are.
+    fn lengths(self) -> (usize, usize, usize) {
+        if self.is_big { (8, 8, 20) } else { (4, 2, 12) }
+    }
+
+    /// Where the first directory is.
+    pub fn first_directory(self, tiff: &[u8]) -> Option<u64> {
+        let (word, ..) = self.lengths();
+        self.number(tiff, word, word)
+    }
+
+    /// Where the directory after one is.
+    pub fn next_directory(self, tiff: &[u8], directory: u64) -> Option<u64> {
+        let (word, count_bytes, entry_bytes) = self.lengths();
+        let entries = self.number(tiff, directory as usize, count_bytes)? as usize;
+        let end =
+            entries.checked_mul(entry_bytes)?.checked_add(count_bytes)?.checked_add(directory as usize)?;
+        self.number(tiff, end, word).filter(|next| *next != 0)
+    }
+
+    /// The whole numbers that a directory holds for a tag.
+    pub fn numbers(self, tiff: &[u8], directory: u64, tag: u64) -> Vec<u64> {
+        let Some((size, value)) = self.entry(tiff, directory, tag) else { return Vec::new() };
+        value.chunks_exact(size).filter_map(|number| self.number(number, 0, size)).collect()
+    }
+
+    /// How long a directory's numbers for a tag are, and the bytes of all of them. The last entry counts,
+    /// if the tag holds whole numbers or bytes.
+    fn entry(self, tiff: &[u8], directory: u64, tag: u64) -> Option<(usize, &[u8])> {
+        let (word, count_bytes, entry_bytes) = self.lengths();
+        let directory = directory as usize;
+        let entries = self.number(tiff, directory, count_bytes)? as usize;
+        let first = directory.checked_add(count_bytes)?;
+        let mut found = None;
+        for entry in tiff.get(first..)?.chunks_exact(entry_bytes).take(entries) {
+            let number = |at, bytes| self.number(entry, at, bytes);
+            let size = match number(2, 2)? {
+                // Bytes, and those with a sign or without a meaning.
+                1 | 6 | 7 => 1,
+                3 | 8 => 2,
+                4 | 9 | 13 => 4,
+                16..=18 => 8,
+                _ => continue,
+            };
+            if number(0, 2)? != tag {
+                continue;
+            }
+            let length = (number(4, word)? as usize).checked_mul(size)?;
+            let place = 4 + word;
+            let value = if length <= word {
+                entry.get(place..place + length)
+            } else {
+                let offset = number(place, word)? as usize;
+                offset.checked_add(length).and_then(|end| tiff.get(offset..end))
+            };
+            found = value.filter(|value| !value.is_empty()).map(|value| (size, value)).or(found);
+        }
+        found
     }
 
     /// The number of up to eight bytes at a place.

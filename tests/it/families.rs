@@ -5,7 +5,7 @@
 
 use crate::formula::{uniform, weight};
 use crate::golden::{assert_same_embeddings, json, rows, rows_of};
-use crate::world::{LABELS, MODEL, clipclass, refusal, stdout_of};
+use crate::world::{LABELS, MODEL, clipclass, records_of, refusal, stdout_of};
 use anyhow::Result;
 use clipclass::hub::{FileRole, OpenFile, WeightFiles};
 use clipclass::model::backend::{Backend, Products};
@@ -211,6 +211,93 @@ fn same_weights_in_two_layouts_give_the_same_records_to_the_digit() {
     assert_eq!(records.lines().count(), 6);
     assert_eq!(classify(TINY_OPEN_CLIP), records);
     assert_eq!(classify(&format!("local-dir:{TINY_OPEN_CLIP}")), records);
+}
+
+#[test]
+fn model_without_a_tokenizer_has_that_of_clips_own_vocabulary_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::copy(
+        Path::new(TINY_OPEN_CLIP).join("open_clip_model.safetensors"),
+        folder.path().join("open_clip_model.safetensors"),
+    )
+    .unwrap();
+    let mut config = json(&format!("{TINY_OPEN_CLIP}/open_clip_config.json"));
+    config["model_cfg"]["text_cfg"].as_object_mut().unwrap().remove("hf_tokenizer_name");
+    fs::write(folder.path().join("open_clip_config.json"), config.to_string()).unwrap();
+    let cache = tempfile::tempdir().unwrap();
+    let classify = |model: &Path| {
+        clipclass()
+            .args([
+                "--json",
+                "--no-cache",
+                "--offline",
+                "--labels",
+                LABELS,
+                "fixtures/images/tree.jpg",
+                "--model",
+            ])
+            .arg(model)
+            .env("HF_HUB_CACHE", cache.path())
+            .output()
+            .unwrap()
+    };
+    let told = refusal(&classify(folder.path()));
+    assert!(
+        told.contains(
+            "it has no tokenizer, and that of openai/clip-vit-base-patch32 is not in the hub cache"
+        ),
+        "{told}"
+    );
+
+    let repository = cache.path().join("models--openai--clip-vit-base-patch32");
+    let commit = "3d74acf9a28c67741b2f4f2ea7635f0aaf6f0268";
+    let snapshot = repository.join("snapshots").join(commit);
+    fs::create_dir_all(&snapshot).unwrap();
+    fs::create_dir_all(repository.join("refs")).unwrap();
+    fs::write(repository.join("refs/main"), commit).unwrap();
+    fs::copy(Path::new(MODEL).join("tokenizer.json"), snapshot.join("tokenizer.json")).unwrap();
+    let output = classify(folder.path());
+    let told = String::from_utf8(output.stderr.clone()).unwrap();
+    assert!(
+        told.contains("has no tokenizer of its own: that of openai/clip-vit-base-patch32 is used"),
+        "{told}"
+    );
+    assert_eq!(stdout_of(&output, 0), stdout_of(&classify(Path::new(MODEL)), 0));
+}
+
+#[test]
+fn records_of_a_siglip_are_those_of_transformers_and_pillow() {
+    let golden = json("fixtures/golden/tiny-siglip.json");
+    let strings = |value: &Value| serde_json::from_value::<Vec<String>>(value.clone()).unwrap();
+    let images: Vec<_> =
+        golden["images"].as_array().unwrap().iter().map(|image| image["image"].as_str().unwrap()).collect();
+    assert!(images.len() > 40);
+    let mut command = clipclass();
+    command.args(["--json", "--no-cache", "--model", "fixtures/tiny-siglip", "--template", "A photo of {}!"]);
+    for label in strings(&golden["labels"]) {
+        command.args(["--labels", &label]);
+    }
+    command.args(images.iter().map(|image| format!("fixtures/images/{image}")));
+    let records = records_of(&command.output().unwrap(), 0);
+    let file = "fixtures/golden/tiny-siglip.safetensors";
+    let (cosines, probabilities) = (rows(file, "cosines"), rows(file, "probabilities"));
+    let mut right = 0;
+    for ((record, cosines), probabilities) in records.iter().zip(&cosines).zip(&probabilities) {
+        let scores = record["scores"].as_array().unwrap();
+        for ((score, cosine), probability) in scores.iter().zip(cosines).zip(probabilities) {
+            let off = |field: &str, golden: f32| (score[field].as_f64().unwrap() - f64::from(golden)).abs();
+            assert!(off("cosine", *cosine) <= 2e-6, "{record}: cosine {cosine}");
+            assert!(off("probability", *probability) <= 1e-5, "{record}: probability {probability}");
+        }
+        let name = record["image"].as_str().unwrap();
+        let shown = ["tree.jpg", "cat.png", "car.jpg", "dog.webp", "boat.png", "star.jpg"];
+        let shown = shown.iter().find(|shown| name.ends_with(&format!("/{shown}")));
+        right += usize::from(shown.is_some_and(|shown| {
+            let thing = shown.split('.').next().unwrap();
+            record["prediction"].as_str().is_some_and(|label| label.ends_with(thing))
+        }));
+    }
+    assert!(right >= 5, "{right} of six");
 }
 
 #[test]

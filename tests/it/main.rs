@@ -3,9 +3,12 @@
 
 mod cache;
 mod cli;
+mod containers;
+mod containers;
 mod families;
 mod formula;
 mod golden;
+mod html;
 mod hub;
 mod input;
 mod int8;
@@ -20,6 +23,7 @@ mod server;
 #[cfg(unix)]
 mod streams;
 mod tokens;
+mod verdicts;
 mod web;
 mod weights;
 mod world;

@@ -106,29 +106,6 @@ fn what_an_image_took_is_told_after_a_run_over_enough_of_them() {
     assert!(speeds[0]["ms_per_image"].as_f64().unwrap() > 0.0);
 }
 
-#[test]
-fn open_clips_folder_without_a_tokenizer_borrows_clips_own() {
-    let home = tempfile::tempdir().unwrap();
-    let folder = home.path().join("model");
-    fs::create_dir(&folder).unwrap();
-    let original = Path::new("fixtures/tiny-open-clip");
-    let weights = "open_clip_model.safetensors";
-    fs::copy(original.join(weights), folder.join(weights)).unwrap();
-    let config = fs::read(original.join("open_clip_config.json")).unwrap();
-    let mut config: Value = serde_json::from_slice(&config).unwrap();
-    config["model_cfg"]["text_cfg"].as_object_mut().unwrap().remove("hf_tokenizer_name");
-    fs::write(folder.join("open_clip_config.json"), config.to_string()).unwrap();
-    let arguments = ["-m", folder.to_str().unwrap(), "-l", "a cat,a tree", "--json", TREE];
-    let told = refusal(&at_home(home.path(), &arguments));
-    assert!(told.contains("that of openai/clip-vit-base-patch32 cannot be had offline"), "{told}");
-    let tokenizer = fs::read("fixtures/tiny-open-clip/tokenizer.json").unwrap();
-    keep(home.path(), "openai/clip-vit-base-patch32", "tokenizer.json", &tokenizer);
-    let output = at_home(home.path(), &arguments);
-    assert_eq!(records_of(&output, 0)[0]["prediction"], "a tree");
-    let told = stderr_of(&output, 0);
-    assert_eq!(told.matches("that of openai/clip-vit-base-patch32 is used").count(), 1, "{told}");
-}
-
 /// The cosine of the tree and the first label.
 fn cosine(command: &mut Command, labels: &str, more: &[&str]) -> f64 {
     let arguments = ["-m", MODEL, "--json", "-l", labels];

@@ -104,24 +104,14 @@ fn ids_of_siglip_in_open_clip_are_those_of_its_tokenizers() {
 
 #[test]
 fn word_pieces_in_open_clip_are_those_of_its_tokenizers() {
-    let format = format(Dialect::Named(Separator::Kept), FolderCleaning::Whitespace);
+    let format = format(Dialect::Bert(Separator::Kept), FolderCleaning::Whitespace);
     assert_same_ids("bert open_clip", &json("bert-tokenizer"), format, TextCleaning::Folder);
-}
-
-#[test]
-fn clips_vocabulary_by_name_gives_the_ids_of_transformers() {
-    let ids = |dialect| {
-        let files = json("tiny-clip").open().unwrap();
-        let format = format(dialect, FolderCleaning::Nothing);
-        Tokenizer::read(&files, format, TextCleaning::Folder).unwrap().encode("a photo of a cat!").unwrap()
-    };
-    assert_eq!(ids(Dialect::Named(Separator::Kept)), ids(Dialect::Clip));
 }
 
 #[test]
 fn separator_is_zeroed_where_open_clip_strips_it() {
     let ids = |separator| {
-        let format = format(Dialect::Named(separator), FolderCleaning::Whitespace);
+        let format = format(Dialect::Bert(separator), FolderCleaning::Whitespace);
         let files = json("bert-tokenizer").open().unwrap();
         Tokenizer::read(&files, format, TextCleaning::Folder).unwrap().encode("a photo of a cat").unwrap().ids
     };
@@ -139,7 +129,7 @@ fn padding_is_what_the_vocabulary_of_the_family_has_for_it() {
     assert_eq!(pad(json("siglip-tokenizer"), Dialect::Siglip), 1);
     assert_eq!(pad(spiece("siglip-tokenizer"), Dialect::Siglip), 1);
     assert_eq!(pad(json("siglip2-tokenizer"), Dialect::Siglip), 0);
-    assert_eq!(pad(json("bert-tokenizer"), Dialect::Named(Separator::Kept)), 0);
+    assert_eq!(pad(json("bert-tokenizer"), Dialect::Bert(Separator::Kept)), 0);
     assert_eq!(pad(json("tiny-clip"), Dialect::OpenClip), 0);
 }
 
@@ -168,5 +158,27 @@ fn prompts_that_ftfy_would_decode_anew_are_recognised() {
     for row in golden()["prompts"].as_array().unwrap() {
         let prompt = row["prompt"].as_str().unwrap();
         assert_eq!(mojibake::probable_meaning(prompt), None, "{prompt:?}");
+    }
+}
+
+#[test]
+fn vocabulary_shows_which_special_tokens_go_around_a_prompt() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokenizer.json");
+    for (special, ids, pad_id) in [
+        (vec!["<s>", "<pad>", "</s>"], vec![0, 3, 2], 1),
+        (vec!["<pad>", "</s>", "<unk>"], vec![3, 1], 0),
+        (vec!["[PAD]", "[CLS]", "[SEP]"], vec![1, 3, 2], 0),
+        (vec!["<|startoftext|>", "<|endoftext|>", "<unk>"], vec![0, 3, 1], 1),
+    ] {
+        let words = special.iter().copied().chain(["cat"]).enumerate();
+        let vocab: serde_json::Map<_, _> = words.map(|(id, word)| (word.to_owned(), id.into())).collect();
+        let content = serde_json::json!({"version": "1.0", "added_tokens": [],
+            "model": {"type": "WordLevel", "vocab": vocab, "unk_token": "cat"}});
+        fs::write(&path, content.to_string()).unwrap();
+        let files = TokenizerFiles::Json(path.clone()).open().unwrap();
+        let format = format(Dialect::OfVocabulary, FolderCleaning::Nothing);
+        let tokenizer = Tokenizer::read(&files, format, TextCleaning::Folder).unwrap();
+        assert_eq!((tokenizer.encode("cat").unwrap().ids, tokenizer.pad_id()), (ids, pad_id), "{special:?}");
     }
 }

@@ -183,12 +183,15 @@ fn clip(
             vocab_size: text.vocab_size,
             max_position_embeddings: text.max_position_embeddings,
             mask: Mask::Causal,
+            tokens: match model_type {
+                ModelType::MetaClip2 => TokensConfig::Folder,
+                ModelType::Clip | ModelType::Siglip => TokensConfig::Family,
+            },
             pooling: match (model_type, text.eos_token_id) {
                 (ModelType::Clip, Some(WRONG_EOS)) => TextPooling::LargestId,
                 (_, Some(id)) => TextPooling::Id(id),
                 (_, None) => bail!("text_config: eos_token_id is null, and an embedding is taken there"),
             },
-            tokens: TokensConfig::Folder,
         },
         vision: VisionConfig {
             tower: vision.tower.with(Projection::Linear),
@@ -218,7 +221,7 @@ fn siglip(text: Text, vision: Vision) -> Result<ModelConfig> {
             max_position_embeddings: text.max_position_embeddings,
             mask: Mask::None,
             pooling: TextPooling::Last,
-            tokens: TokensConfig::Folder,
+            tokens: TokensConfig::Family,
         },
         vision: VisionConfig {
             tower: vision.tower.with(Projection::None),

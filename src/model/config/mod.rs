@@ -18,6 +18,7 @@ use super::layout::Layout;
 use crate::hub::{OpenFile, PreprocessorFile};
 use crate::pixels::Transform;
 use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
 use std::sync::Arc;
 
 /// What a checkpoint's network looks like.
@@ -87,13 +88,24 @@ impl TextConfig {
 /// What a configuration says of the tokenizer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TokensConfig {
-    /// Nothing: its own files do.
+    /// It is that of the family, in transformers.
+    Family,
+    /// It is what its files make it, in transformers.
     Folder,
-    /// open_clip's own tokenizer of CLIP's vocabulary, which cleans prompts as `clean` says.
-    OpenClip { clean: Option<String> },
-    /// The tokenizer of the repository `name`, as open_clip uses those of transformers: it cleans
-    /// prompts as `clean` says, and may put 0 for the separator.
-    Named { name: String, clean: Option<String>, strips_separator: bool },
+    /// It is open_clip's own, of CLIP's vocabulary.
+    OpenClip(OpenClipCleaning),
+    /// It is that of the repository `name`, as open_clip uses those of transformers; 0 may take the
+    /// separator's place.
+    Named { name: String, cleaning: OpenClipCleaning, strips_separator: bool },
+}
+
+/// What open_clip does to a prompt before it goes to a tokenizer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OpenClipCleaning {
+    Whitespace,
+    Lower,
+    Canonicalize,
 }
 
 /// The vision tower.

@@ -7,7 +7,9 @@
 use super::keys::Keys;
 use super::preprocessor::OPENAI_NORMALISATION;
 use super::timm::{self, TrunkKind};
-use super::{ModelConfig, PostNorm, Projection, TextConfig, TokensConfig, TowerConfig, VisionConfig};
+use super::{
+    ModelConfig, OpenClipCleaning, PostNorm, Projection, TextConfig, TokensConfig, TowerConfig, VisionConfig,
+};
 use crate::model::family::{Family, ImagePooling, Mask, TextPooling};
 use crate::model::layers::activation::Activation;
 use crate::pixels::{Filter, Resize, Transform};
@@ -297,15 +299,18 @@ fn tokens(keys: &mut Keys) -> Result<TokensConfig> {
     keys.only_default(&[("tokenizer_mode", json!(""))])?;
     let name: Option<String> = keys.take("hf_tokenizer_name")?;
     let mut options = Keys::new("tokenizer_kwargs", keys.take_or("tokenizer_kwargs", Map::new())?);
-    let clean = options.take("clean")?;
+    let cleaning = options.take("clean")?;
     let strips_separator = options.take_or("strip_sep_token", false)?;
     if name.is_none() {
         ensure!(!strips_separator, "tokenizer_kwargs: strip_sep_token without hf_tokenizer_name");
     }
     options.end()?;
     Ok(match name.filter(|name| !name.is_empty()) {
-        Some(name) => TokensConfig::Named { name, clean, strips_separator },
-        None => TokensConfig::OpenClip { clean },
+        Some(name) => {
+            let cleaning = cleaning.unwrap_or(OpenClipCleaning::Whitespace);
+            TokensConfig::Named { name, cleaning, strips_separator }
+        }
+        None => TokensConfig::OpenClip(cleaning.unwrap_or(OpenClipCleaning::Lower)),
     })
 }
 
@@ -417,7 +422,7 @@ mod tests {
         assert_eq!((vision.pre_norm, vision.tokens()), (true, 50));
         let text = &config.text;
         assert_eq!((text.mask, text.pooling), (Mask::Causal, TextPooling::LargestId));
-        assert_eq!(text.tokens, TokensConfig::OpenClip { clean: None });
+        assert_eq!(text.tokens, TokensConfig::OpenClip(OpenClipCleaning::Lower));
         assert_eq!((transform.resize, transform.crop), (Some(Resize::ShortestEdge(224)), Some((224, 224))));
         assert_eq!((transform.mean, transform.std), OPENAI_NORMALISATION);
     }
@@ -452,12 +457,11 @@ mod tests {
         let name = "bert-base-uncased".to_owned();
         assert_eq!(
             of(json!({"hf_tokenizer_name": name, "tokenizer_kwargs": {"strip_sep_token": true}})),
-            TokensConfig::Named { name, clean: None, strips_separator: true }
+            TokensConfig::Named { name, cleaning: OpenClipCleaning::Whitespace, strips_separator: true }
         );
-        let clean = Some("canonicalize".to_owned());
         assert_eq!(
             of(json!({"tokenizer_kwargs": {"clean": "canonicalize"}})),
-            TokensConfig::OpenClip { clean }
+            TokensConfig::OpenClip(OpenClipCleaning::Canonicalize)
         );
     }
 
@@ -513,6 +517,13 @@ mod tests {
             (json!({}), json!({}), json!({"proj_type": "mlp"}), json!({}), "proj_type \"mlp\""),
             (json!({}), json!({}), json!({"scale_fc": true}), json!({}), "text_cfg: scale_fc true"),
             (json!({}), json!({}), json!({"tokenizer_mode": "clips"}), json!({}), "tokenizer_mode \"clips\""),
+            (
+                json!({}),
+                json!({}),
+                json!({"tokenizer_kwargs": {"clean": "wash"}}),
+                json!({}),
+                "clean cannot be \"wash\"",
+            ),
             (
                 json!({}),
                 json!({}),

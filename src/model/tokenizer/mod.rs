@@ -10,10 +10,10 @@ mod clip;
 mod sentencepiece;
 mod siglip;
 
-use super::config::{ModelConfig, TokensConfig};
+use super::config::{ModelConfig, OpenClipCleaning, TokensConfig};
 use super::family::Family;
 use crate::hub::{OpenFile, TokenizerFiles};
-use anyhow::{Context, Error, Result, bail, ensure};
+use anyhow::{Context, Error, Result, ensure};
 use cleaning::{FolderCleaning, TextCleaning};
 use clip::OpenClipWords;
 use sentencepiece::SentencePiece;
@@ -41,9 +41,14 @@ pub enum Dialect {
     /// SigLIP's and SigLIP 2's: ended by `</s>` and padded with it, or ended by `<eos>` and padded
     /// with `<pad>`, as the vocabulary has it.
     Siglip,
-    /// What open_clip takes from transformers by name: between `[CLS]` and `[SEP]` and padded with
-    /// `[PAD]`, as BERT's, where the vocabulary has these; CLIP's otherwise.
-    Named(Separator),
+    /// BERT's: between `[CLS]` and `[SEP]`, padded with `[PAD]`.
+    Bert(Separator),
+    /// RoBERTa's: between `<s>` and `</s>`, padded with `<pad>`.
+    Roberta,
+    /// T5's: ended by `</s>`, padded with `<pad>`.
+    T5,
+    /// CLIP's, BERT's, RoBERTa's or T5's, whichever special tokens the vocabulary has.
+    OfVocabulary,
 }
 
 /// What becomes of BERT's `[SEP]` (open_clip's `strip_sep_token`).
@@ -57,50 +62,42 @@ pub enum Separator {
 
 impl PromptFormat {
     /// What a configuration says.
-    ///
-    /// *Errors* when it asks for what clipclass does not know.
-    pub fn of(config: &ModelConfig) -> Result<Self> {
+    pub fn of(config: &ModelConfig) -> Self {
+        let context = config.text.max_position_embeddings;
+        let cleaning = |cleaning: &OpenClipCleaning| match cleaning {
+            OpenClipCleaning::Whitespace => FolderCleaning::Whitespace,
+            OpenClipCleaning::Lower => FolderCleaning::Lower,
+            OpenClipCleaning::Canonicalize => FolderCleaning::Canonicalize,
+        };
         let (dialect, cleaning) = match (&config.text.tokens, config.family) {
-            (TokensConfig::Folder, Family::Clip) => (Dialect::Clip, FolderCleaning::Nothing),
-            (TokensConfig::Folder, Family::Siglip) => (Dialect::Siglip, FolderCleaning::Nothing),
-            (TokensConfig::OpenClip { clean }, _) => {
-                (Dialect::OpenClip, open_clips_cleaning(clean.as_deref(), FolderCleaning::Lower)?)
+            (TokensConfig::Family, Family::Clip) => (Dialect::Clip, FolderCleaning::Nothing),
+            (TokensConfig::Family, Family::Siglip) => (Dialect::Siglip, FolderCleaning::Nothing),
+            (TokensConfig::Folder, _) => (Dialect::OfVocabulary, FolderCleaning::Nothing),
+            (TokensConfig::OpenClip(how), _) => (Dialect::OpenClip, cleaning(how)),
+            (TokensConfig::Named { cleaning: how, strips_separator: true, .. }, _) => {
+                (Dialect::Bert(Separator::Zeroed), cleaning(how))
             }
-            (TokensConfig::Named { name, clean, strips_separator }, family) => {
-                let dialect = match (family, strips_separator) {
-                    (Family::Clip, true) => Dialect::Named(Separator::Zeroed),
-                    (Family::Clip, false) => Dialect::Named(Separator::Kept),
-                    (Family::Siglip, false) => Dialect::Siglip,
-                    (Family::Siglip, true) => {
-                        bail!(
-                            "tokenizer_kwargs: strip_sep_token, where the tokenizer {name} has no separator"
-                        )
-                    }
-                };
-                (dialect, open_clips_cleaning(clean.as_deref(), FolderCleaning::Whitespace)?)
+            (TokensConfig::Named { name, cleaning: how, .. }, _) => {
+                // Its vocabularies have the special tokens of others, too.
+                let is_siglip = name.to_lowercase().contains("siglip");
+                (if is_siglip { Dialect::Siglip } else { Dialect::OfVocabulary }, cleaning(how))
             }
         };
-        Ok(Self { dialect, context: config.text.max_position_embeddings, cleaning })
+        Self { dialect, context, cleaning }
     }
 
     /// How prompts are cleaned unless the user says otherwise: as the family was trained.
     pub fn usual_cleaning(&self) -> TextCleaning {
         match self.dialect {
             Dialect::Siglip => TextCleaning::Canonical,
-            Dialect::Clip | Dialect::OpenClip | Dialect::Named(_) => TextCleaning::Folder,
+            Dialect::Clip
+            | Dialect::OpenClip
+            | Dialect::Bert(_)
+            | Dialect::Roberta
+            | Dialect::T5
+            | Dialect::OfVocabulary => TextCleaning::Folder,
         }
     }
-}
-
-/// `clean` of open_clip's `tokenizer_kwargs`.
-fn open_clips_cleaning(name: Option<&str>, default: FolderCleaning) -> Result<FolderCleaning> {
-    Ok(match name {
-        None => default,
-        Some("whitespace") => FolderCleaning::Whitespace,
-        Some("lower") => FolderCleaning::Lower,
-        Some("canonicalize") => FolderCleaning::Canonicalize,
-        Some(other) => bail!("tokenizer_kwargs: clean {other:?} is not supported"),
-    })
 }
 
 /// A tokenizer and all that is done to a prompt before and after it.
@@ -171,7 +168,7 @@ impl Tokenizer {
         tokenizer.with_truncation(None).map_err(Error::from_boxed)?;
         let vocabulary = match format.dialect {
             Dialect::OpenClip => Vocabulary::OpenClip(Box::new(OpenClipWords::new(&tokenizer)?)),
-            Dialect::Clip | Dialect::Siglip | Dialect::Named(_) => Vocabulary::Fast(Box::new(tokenizer)),
+            _ => Vocabulary::Fast(Box::new(tokenizer)),
         };
         Self::with_vocabulary(vocabulary, format, text_cleaning)
     }
@@ -181,6 +178,9 @@ impl Tokenizer {
         mut format: PromptFormat,
         text_cleaning: TextCleaning,
     ) -> Result<Self> {
+        if format.dialect == Dialect::OfVocabulary {
+            format.dialect = vocabulary.dialect()?;
+        }
         let id = |token: &str| vocabulary.id(token).with_context(|| format!("it has no token {token}"));
         let (start, end, pad) = match format.dialect {
             Dialect::Clip => (Some(id(clip::START)?), id(clip::END)?, id(clip::END)?),
@@ -194,11 +194,10 @@ impl Tokenizer {
                 }
                 (None, id("</s>")?, id("</s>")?)
             }
-            Dialect::Named(Separator::Kept) if vocabulary.id("[CLS]").is_none() => {
-                (Some(id(clip::START)?), id(clip::END)?, id(clip::END)?)
-            }
-            Dialect::Named(Separator::Kept) => (Some(id("[CLS]")?), id("[SEP]")?, id("[PAD]")?),
-            Dialect::Named(Separator::Zeroed) => (Some(id("[CLS]")?), 0, id("[PAD]")?),
+            Dialect::Bert(Separator::Kept) => (Some(id("[CLS]")?), id("[SEP]")?, id("[PAD]")?),
+            Dialect::Bert(Separator::Zeroed) => (Some(id("[CLS]")?), 0, id("[PAD]")?),
+            Dialect::Roberta => (Some(id("<s>")?), id("</s>")?, id("<pad>")?),
+            Dialect::T5 | Dialect::OfVocabulary => (None, id("</s>")?, id("<pad>")?),
         };
         let vocabulary = match vocabulary {
             Vocabulary::SentencePiece(model)
@@ -256,6 +255,20 @@ impl Tokenizer {
 }
 
 impl Vocabulary {
+    /// The dialect whose special tokens it has.
+    fn dialect(&self) -> Result<Dialect> {
+        const DIALECTS: &[(&[&str], Dialect)] = &[
+            (&[clip::START, clip::END], Dialect::Clip),
+            (&["[CLS]", "[SEP]", "[PAD]"], Dialect::Bert(Separator::Kept)),
+            (&["<s>", "</s>", "<pad>"], Dialect::Roberta),
+            (&["</s>", "<pad>"], Dialect::T5),
+        ];
+        let has_all = |tokens: &[&str]| tokens.iter().all(|token| self.id(token).is_some());
+        let found = DIALECTS.iter().find(|(tokens, _)| has_all(tokens));
+        let (_, dialect) = found.context("it has special tokens of a kind that clipclass does not know")?;
+        Ok(*dialect)
+    }
+
     fn id(&self, token: &str) -> Option<u32> {
         match self {
             Self::Fast(tokenizer) => tokenizer.token_to_id(token),

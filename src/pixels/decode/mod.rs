@@ -6,14 +6,19 @@
 //! scaled like 16-bit colour. Where it guesses, clipclass refuses: a JPEG broken in the middle is an
 //! error, not a picture with a grey rest.
 
+mod boxes;
+mod heif;
 mod jpeg;
+mod jxl;
 mod mend;
+mod raw;
 
 pub use jpeg::{APP1, SOS, Segments};
 
 use super::orient::{orientation, turn};
 use super::{Picture, PixelsError};
 use crate::bug;
+use crate::formats::Content;
 use image::{ColorType, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage};
 use std::borrow::Cow;
 use std::io::Cursor;
@@ -31,21 +36,34 @@ impl Picture {
         if bytes.is_empty() {
             return Err(PixelsError::Empty);
         }
-        let format = image::guess_format(bytes).map_err(|_| PixelsError::Format)?;
-        let decode = || match format {
-            ImageFormat::Jpeg => decode_jpeg(bytes),
-            ImageFormat::Bmp
-            | ImageFormat::Gif
-            | ImageFormat::Png
-            | ImageFormat::Tiff
-            | ImageFormat::WebP => decode_other(bytes, format),
-            _ => Err(PixelsError::Format),
+        let decode = || match Content::of(bytes) {
+            Content::Heif => heif::decode(bytes),
+            Content::JpegXl => jxl::decode(bytes),
+            Content::Foreign(foreign) => Err(PixelsError::Foreign(foreign)),
+            Content::Picture | Content::Unknown => decode_and_turn(bytes),
         };
         // Decoders are written for valid files; hostile ones find the assertion that does not hold.
         let picture = bug::caught(decode)
             .unwrap_or_else(|_| Err(PixelsError::Decode("the file makes its decoder fail".into())))?;
-        Ok(Self(turn(picture, orientation(bytes, format))))
+        Ok(Self(picture))
     }
+}
+
+/// Decodes a picture that says beside its pixels which way up they are.
+fn decode_and_turn(bytes: &[u8]) -> Result<RgbImage, PixelsError> {
+    let format = image::guess_format(bytes).map_err(|_| PixelsError::Format)?;
+    let picture = match format {
+        ImageFormat::Jpeg => decode_jpeg(bytes),
+        ImageFormat::Tiff => match raw::in_tiff(bytes) {
+            Some(raw) => Err(PixelsError::Foreign(raw)),
+            None => decode_other(bytes, format),
+        },
+        ImageFormat::Bmp | ImageFormat::Gif | ImageFormat::Png | ImageFormat::WebP => {
+            decode_other(bytes, format)
+        }
+        _ => Err(PixelsError::Format),
+    };
+    Ok(turn(picture?, orientation(bytes, format)))
 }
 
 fn check_size(width: u64, height: u64) -> Result<(), PixelsError> {

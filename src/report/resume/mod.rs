@@ -2,7 +2,7 @@
 
 mod recipe;
 
-pub use recipe::{LabelRecipe, Recipe};
+pub use recipe::{FittedRecipe, LabelRecipe, Recipe};
 
 use super::output::beside;
 use crate::input::ImageName;
@@ -177,6 +177,11 @@ mod tests {
             labels: Vec::new(),
             top: None,
             threshold: 0.0,
+            min_cosine: None,
+            min_margin: None,
+            decoys: Vec::new(),
+            multi: false,
+            fitted: None,
         }
     }
 
