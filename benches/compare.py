@@ -35,8 +35,9 @@ PAUSE = 0.4
 # ---- set-up -------------------------------------------------------------------------------------
 
 
-# What differs from the default of transformers, which is ViT-B/32.
+# What differs from the default of transformers, which is ViT-B/32, or for SigLIP B/16.
 MODELS = {
+    "siglip": {"model_type": "siglip"},
     "b16": {"vision_config": {"patch_size": 16}},
     "l14": {
         "projection_dim": 768,
@@ -79,10 +80,15 @@ def make_model(model, config=None):
 
     import open_clip
     import torch
-    from transformers import CLIPConfig, CLIPModel
+    from transformers import CLIPConfig, CLIPModel, SiglipConfig, SiglipModel
 
     torch.manual_seed(0)
-    CLIPModel(CLIPConfig(**(config or {}))).save_pretrained(model)
+    config = dict(config or {})
+    if config.pop("model_type", "clip") == "siglip":
+        # The rows are of images: any tokenizer's files will do.
+        SiglipModel(SiglipConfig(**config)).save_pretrained(model)
+    else:
+        CLIPModel(CLIPConfig(**config)).save_pretrained(model)
     packed = Path(open_clip.__file__).with_name("bpe_simple_vocab_16e6.txt.gz")
     lines = gzip.decompress(packed.read_bytes()).decode().split("\n")
     merges = lines[1 : 49152 - 256 - 2 + 1]
@@ -94,25 +100,33 @@ def make_model(model, config=None):
     (model / "merges.txt").write_text("\n".join(["#version: 0.2", *merges]) + "\n")
 
 
+def projections(model):
+    """What makes embeddings of pooled states; SigLIP's towers end in what pools."""
+    import torch
+
+    return [getattr(model, name, torch.nn.Identity()) for name in ("visual_projection", "text_projection")]
+
+
 def export(model, folder):
     """Both towers as ONNX, and as ONNX with weights quantised for dynamic int8."""
     import torch
     from onnxruntime.quantization import QuantType, quantize_dynamic
-    from transformers import CLIPModel
+    from transformers import AutoModel
 
-    clip = CLIPModel.from_pretrained(model, attn_implementation="eager").eval()
+    clip = AutoModel.from_pretrained(model, attn_implementation="eager").eval()
+    image_projection, text_projection = projections(clip)
 
     class Vision(torch.nn.Module):
         def forward(self, pixel_values):
-            return clip.visual_projection(clip.vision_model(pixel_values).pooler_output)
+            return image_projection(clip.vision_model(pixel_values).pooler_output)
 
     class Text(torch.nn.Module):
         def forward(self, input_ids):
-            return clip.text_projection(clip.text_model(input_ids).pooler_output)
+            return text_projection(clip.text_model(input_ids).pooler_output)
 
     inputs = {
         "vision": (Vision(), torch.zeros(2, 3, 224, 224), "pixel_values", {0: "n"}),
-        "text": (Text(), torch.full((2, 9), 49407), "input_ids", {0: "n", 1: "t"}),
+        "text": (Text(), torch.full((2, 9), clip.config.text_config.vocab_size - 1), "input_ids", {0: "n", 1: "t"}),
     }
     for name, (tower, example, argument, dynamic) in inputs.items():
         path = folder / f"{name}.onnx"
@@ -188,18 +202,19 @@ def tokenizer(model, pad):
 
 def torch_side(folder, threads, _):
     import torch
-    from transformers import CLIPModel
+    from transformers import AutoModel
 
     torch.set_num_threads(threads)
-    clip = CLIPModel.from_pretrained(folder / "model").eval()
+    clip = AutoModel.from_pretrained(folder / "model").eval()
+    image_projection, text_projection = projections(clip)
 
     def vision(pixels):
         with torch.inference_mode():
-            return clip.visual_projection(clip.vision_model(torch.from_numpy(pixels)).pooler_output).numpy()
+            return image_projection(clip.vision_model(torch.from_numpy(pixels)).pooler_output).numpy()
 
     def text(ids):
         with torch.inference_mode():
-            return clip.text_projection(clip.text_model(torch.from_numpy(ids)).pooler_output).numpy()
+            return text_projection(clip.text_model(torch.from_numpy(ids)).pooler_output).numpy()
 
     return vision, text
 
@@ -487,6 +502,8 @@ ROWS = {
     "b16-int8": lambda b: b.vision("int8", REDUCED, 0.85, "b16"),
     "l14-f32": lambda b: b.vision("f32", F32, 0.95, "l14"),
     "l14-int8": lambda b: b.vision("int8", REDUCED, 0.85, "l14"),
+    "siglip-f32": lambda b: b.vision("f32", F32, 0.95, "siglip"),
+    "siglip-int8": lambda b: b.vision("int8", REDUCED, 0.85, "siglip"),
 }
 DEFAULT_ROWS = ["vision-f32", "vision-int8", "text", "pixels", "process"]
 

@@ -118,7 +118,7 @@ fn score(c: &mut Criterion) {
     const DIM: usize = 512;
     let classifier = Classifier::new(random(1000 * DIM), DIM, Scoring::Softmax { scale: 100.0 });
     let image = random(DIM);
-    c.bench_function("score/1000 labels", |b| b.iter(|| classifier.judge(&image, Judgement::default())));
+    c.bench_function("score/1000 labels", |b| b.iter(|| classifier.judge(&image, &Judgement::default())));
 }
 
 /// Values between −1 and 1.

@@ -1,6 +1,7 @@
 //! Decoding and resizing, for a photo of a phone (12 megapixels) and one of the web.
 
 use clipclass::model::config::read_transform;
+use clipclass::model::family::Family;
 use clipclass::pixels::Picture;
 use criterion::{Criterion, criterion_group, criterion_main};
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
@@ -24,7 +25,7 @@ fn photo(width: u32, height: u32) -> Vec<u8> {
 }
 
 fn pixels(criterion: &mut Criterion) {
-    let transform = read_transform(None, 224).expect("OpenAI's transform is valid");
+    let transform = read_transform(None, Family::Clip, 224).expect("OpenAI's transform is valid");
     for (name, width, height) in [("500x375", 500, 375), ("4000x3000", 4000, 3000)] {
         let bytes = photo(width, height);
         let picture = Picture::decode(&bytes).expect("the photo is a JPEG");

@@ -4,7 +4,7 @@
 //! Arguments: model folder, file of labels (a JSON list), precision, threads, device (default: cpu).
 //! Requests: `vision BATCH`, `text COUNT …`, `pixels FILE`.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clipclass::hub::{ModelFiles, TokenizerFiles, WeightFiles};
 use clipclass::model::Checkpoint;
 use clipclass::model::device::DeviceChoice;
@@ -36,7 +36,7 @@ fn serve(folder: &Path, labels: &Path, precision: Precision, device: DeviceChoic
     let labels: Vec<String> = serde_json::from_str(&fs::read_to_string(labels)?)?;
     let labels: Vec<_> = labels.iter().map(String::as_str).collect();
     let checkpoint = Checkpoint::open(&files(folder), &device.open()?, precision)?;
-    let size = checkpoint.transform().crop.context("a model without a crop")?.0 as usize;
+    let size = checkpoint.transform().image_size as usize;
     let (mut images, mut texts) = (None, None);
     let image = random_image(size);
     let mut pixels = Vec::new();

@@ -1,19 +1,23 @@
 //! Arguments → a [`Command`] made of the other rooms' words.
 
 use crate::cache;
-use crate::commands::{Classify, Command, Fetch, OutputChoice};
+use crate::commands::{Classify, Command, Eval, Fetch, Models, ModelsFormat, OutputChoice, Rules, Setup};
+use crate::eval::fit::{ChosenFor, FitChoice};
+use crate::eval::report::EvalFormat;
 use crate::hub::HubOptions;
-use crate::input::{FilesFrom, Inputs, Part};
+use crate::input::{Annotations, FilesFrom, Inputs, Part};
 use crate::kernels;
-use crate::labels::{self, GivenLabel, LabelSet, Template};
+use crate::labels::{self, ClassifierFile, GivenLabel, LabelSet, Template};
 use crate::model::device::{BUILT_FOR, DeviceChoice};
 use crate::model::precision::Precision;
+use crate::model::tokenizer::cleaning::TextCleaning;
+use crate::pipeline::KeptPictures;
 use crate::report::{EarlierFailures, Format};
-use crate::score::Judgement;
-use anyhow::{Context, Result, ensure};
+use crate::score::Answer;
+use anyhow::{Context, Result, bail, ensure};
 use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Arg, Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
+use clap::{Arg, Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint, value_parser};
 use clap_complete::Shell;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, IsTerminal, Read};
@@ -62,6 +66,7 @@ const AFTER_HELP: &str = "\
 Examples:
   clipclass photo.jpg --labels \"a cat,a dog,a tree\"
   clipclass *.jpg -l \"a cat,a dog\" --template \"a photo of {}\" --top 1
+  clipclass *.jpg -l \"a cat,a dog\" --model datacomp-b32     (clipclass models lists more)
   find . -name '*.jpg' | clipclass --files-from - --labels-file labels.txt --json | jq -r .prediction
 
 Exit code:
@@ -92,6 +97,8 @@ struct Cli {
     #[command(flatten)]
     labels: LabelArgs,
     #[command(flatten)]
+    verdict: VerdictArgs,
+    #[command(flatten)]
     model: ModelArgs,
     #[command(flatten)]
     run: RunArgs,
@@ -101,9 +108,12 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
+    /// Tell how right the labels are on images whose truth is known, and learn what to trust
+    #[command(after_help = AFTER_EVAL_HELP)]
+    Eval(Box<EvalArgs>),
     /// Download a model and print where it is: a folder, or two where its weights have their own
     Fetch {
-        /// Model: a Hugging Face repository or a folder
+        /// Model: a short name of `clipclass models`, a Hugging Face repository or a folder
         #[arg(default_value = DEFAULT_MODEL)]
         model: String,
         #[command(flatten)]
@@ -111,6 +121,15 @@ enum Verb {
         /// Show no progress
         #[arg(short, long)]
         quiet: bool,
+    },
+    /// List models worth knowing: their short names, size, accuracy, speed here, and whether they are
+    /// here
+    Models {
+        /// JSON Lines, one object a model
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        cache: CacheArgs,
     },
     /// Look at or empty the embedding cache
     Cache {
@@ -121,6 +140,111 @@ enum Verb {
     Completions { shell: Shell },
     /// Print the manual page, as in: clipclass man | man -l -
     Man,
+}
+
+const AFTER_EVAL_HELP: &str = "\
+The truth of an image is the folder that it is in, as in photos/a cat/1.jpg, or a .cls, .json or .txt member
+beside it in a tar shard (WebDataset), or stands in a file (--truth). A folder called none has images that
+are none of the labels. Images whose truth is no label are left out, and told.
+
+Examples:
+  clipclass eval photos --labels-file labels.txt --template \"a photo of {}\"
+  clipclass eval val --labels-file names.json --template-file templates.txt --classes classes.json --json
+  clipclass eval photos -l \"a cat,a dog\" --fit pets.json && clipclass new.jpg --classifier pets.json";
+
+#[derive(Args)]
+struct EvalArgs {
+    #[command(flatten)]
+    input: InputArgs,
+    #[command(flatten)]
+    labels: LabelArgs,
+    #[command(flatten)]
+    truth: TruthArgs,
+    #[command(flatten)]
+    verdict: VerdictArgs,
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    run: RunArgs,
+    #[command(flatten)]
+    output: EvalOutputArgs,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Truth")]
+struct TruthArgs {
+    /// Read what images show from FILE: CSV with the columns image and label, or JSON Lines with these
+    /// keys. Images are named as in records, or as below an input; several labels stand between bars,
+    /// a|b, or in a list
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    truth: Option<PathBuf>,
+    /// Read from FILE which labels folders and other words stand for: a JSON object,
+    /// {"n02084071": "a dog"}; where labels have one name, its words stand for them in order, or each
+    /// for the number of its label, from 0
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    classes: Option<PathBuf>,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Output")]
+struct EvalOutputArgs {
+    /// How the report is printed
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = EvalFormat::Text)]
+    format: EvalFormat,
+    /// One JSON object; the same as --format json
+    #[arg(long, conflicts_with = "format")]
+    json: bool,
+    /// Write to FILE, which appears when it is complete
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    output: Option<PathBuf>,
+    /// Learn a temperature, a threshold for each label and, where images are called none, a rule for
+    /// them, and write all that to FILE for --classifier
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "classifier")]
+    fit: Option<PathBuf>,
+    /// With --fit: choose thresholds for this precision, 0 to 1, instead of the best F1
+    #[arg(long, value_name = "P", requires = "fit", value_parser = probability)]
+    precision_at: Option<f32>,
+    /// With --fit: learn prediction sets that have the label of this share of images, as in 0.9
+    #[arg(long, value_name = "SHARE", requires = "fit", value_parser = coverage)]
+    coverage: Option<f32>,
+    /// Print no warnings and no progress on standard error
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+impl EvalArgs {
+    fn into_eval(self) -> Result<Eval> {
+        let Self { input, labels, truth, verdict, model, run, output } = self;
+        let read =
+            [&labels.labels_file, &labels.template_file, &labels.classifier, &truth.truth, &truth.classes];
+        ensure_not_read(&read, [&output.output, &output.fit].into_iter().flatten())?;
+        input.ensure_one_reads_stdin(&labels)?;
+        let inputs = Inputs { annotations: Annotations::Read, ..input.inputs(output.output.clone()) };
+        let chosen_for = output.precision_at.map_or(ChosenFor::F1, ChosenFor::Precision);
+        let choice = FitChoice { chosen_for, coverage: output.coverage };
+        Ok(Eval {
+            setup: setup(inputs, labels, model, run, output.quiet)?,
+            rules: verdict.rules(None),
+            truth: truth.truth,
+            classes: truth.classes,
+            format: if output.json { EvalFormat::Json } else { output.format },
+            output: output.output,
+            fit: output.fit.map(|file| (file, choice)),
+        })
+    }
+}
+
+impl ValueEnum for EvalFormat {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Text, Self::Json]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self {
+            Self::Text => PossibleValue::new("text").help("For reading"),
+            Self::Json => PossibleValue::new("json").help("One JSON object"),
+        })
+    }
 }
 
 #[derive(Subcommand)]
@@ -157,7 +281,7 @@ struct LabelArgs {
         short,
         long,
         value_name = "LABELS",
-        required_unless_present = "labels_file",
+        required_unless_present_any = ["labels_file", "classifier"],
         allow_hyphen_values = true
     )]
     labels: Vec<String>,
@@ -180,14 +304,64 @@ struct LabelArgs {
     /// line, or a JSON list
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     template_file: Option<PathBuf>,
+    /// Labels that compete with the others and are never predicted: a picture that one of them fits best
+    /// is none of the labels. Separated by commas, or a JSON list; may be repeated
+    #[arg(long, value_name = "LABELS", allow_hyphen_values = true)]
+    decoys: Vec<String>,
+    /// Use FILE, which `clipclass eval --fit` wrote, instead of labels and templates: its labels, its
+    /// model unless --model is given, its temperature, thresholds, rule for none and prediction sets
+    #[arg(
+        long,
+        value_name = "FILE",
+        value_hint = ValueHint::FilePath,
+        conflicts_with_all = ["labels", "labels_file", "templates", "template_file", "decoys"]
+    )]
+    classifier: Option<PathBuf>,
+    /// How prompts are cleaned before they are tokenized [default: as the model's family was trained].
+    /// SigLIP and SigLIP 2 know lower-case text without punctuation: their default is canonical, and
+    /// without it SigLIP 2 was reported to lose 12 points of accuracy
+    #[arg(long, value_enum, value_name = "HOW")]
+    text_cleaning: Option<TextCleaning>,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Verdict")]
+struct VerdictArgs {
+    /// Predict nothing when the best label is less probable than P, 0 to 1
+    #[arg(long, value_name = "P", value_parser = probability)]
+    threshold: Option<f32>,
+    /// Predict nothing when the best label's cosine is less than C, -1 to 1
+    #[arg(long, value_name = "C", value_parser = cosine, allow_negative_numbers = true)]
+    min_cosine: Option<f32>,
+    /// Predict nothing when the best label is less than M, 0 to 1, more probable than the next. Of several
+    /// rules that apply the first is named: decoy, threshold, cosine, margin
+    #[arg(long, value_name = "M", value_parser = probability, conflicts_with = "multi")]
+    min_margin: Option<f32>,
+    /// Give every label that passes instead of the best one: with SigLIP models those of --threshold, 0.5
+    /// unless given; others need --min-cosine, or a --classifier with fitted thresholds
+    #[arg(long)]
+    multi: bool,
+}
+
+impl VerdictArgs {
+    fn rules(&self, top: Option<NonZeroUsize>) -> Rules {
+        Rules {
+            top: top.map(NonZeroUsize::get),
+            threshold: self.threshold,
+            min_cosine: self.min_cosine,
+            min_margin: self.min_margin,
+            answer: if self.multi { Answer::Several } else { Answer::One },
+        }
+    }
 }
 
 #[derive(Args)]
 #[command(next_help_heading = "Model")]
 struct ModelArgs {
-    /// Hugging Face repository of a CLIP model, or a folder with its files
-    #[arg(short, long, value_name = "ID|DIR", default_value = DEFAULT_MODEL, value_hint = ValueHint::DirPath)]
-    model: String,
+    /// A short name that `clipclass models` lists, as datacomp-b32, a Hugging Face repository, or a
+    /// folder with a model's files [default: openai/clip-vit-base-patch32]
+    #[arg(short, long, value_name = "ID|DIR", value_hint = ValueHint::DirPath)]
+    model: Option<String>,
     #[command(flatten)]
     hub: HubArgs,
 }
@@ -263,9 +437,9 @@ struct OutputArgs {
     /// Give only the N best labels, best first
     #[arg(short = 'k', long, value_name = "N")]
     top: Option<NonZeroUsize>,
-    /// Predict nothing when the best label is less probable than P, 0 to 1
-    #[arg(long, value_name = "P", default_value_t = 0.0, value_parser = probability, hide_default_value = true)]
-    threshold: f32,
+    /// With --format html: pictures of at most PX pixels a side, 0 for none
+    #[arg(long, value_name = "PX", default_value_t = 96, value_parser = value_parser!(u32).range(..=1024))]
+    thumbnails: u32,
     /// Draw each picture in the terminal above its result
     #[arg(long)]
     show: bool,
@@ -276,7 +450,7 @@ struct OutputArgs {
 
 impl ValueEnum for Format {
     fn value_variants<'a>() -> &'a [Self] {
-        &[Self::Text, Self::Json, Self::Csv, Self::Markdown]
+        &[Self::Text, Self::Json, Self::Csv, Self::Markdown, Self::Html]
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
@@ -285,7 +459,24 @@ impl ValueEnum for Format {
             Self::Json => PossibleValue::new("json").help("JSON Lines, one object an image"),
             Self::Csv => PossibleValue::new("csv").help("A table for programs, one row an image"),
             Self::Markdown => PossibleValue::new("markdown").help("A table for documents, one row an image"),
+            Self::Html => {
+                PossibleValue::new("html").help("A page for a browser, which filters and sorts its pictures")
+            }
         })
+    }
+}
+
+impl ValueEnum for TextCleaning {
+    fn value_variants<'a>() -> &'a [Self] {
+        Self::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.name()).help(match self {
+            Self::Canonical => "Lower case, no punctuation, _ for a space, spaces squeezed",
+            Self::Folder => "As the library does that the model's folder was written for",
+            Self::None => "Not at all: the tokenizer's own file may still do something",
+        }))
     }
 }
 
@@ -348,9 +539,14 @@ impl TypedValueParser for DeviceParser {
 impl Cli {
     fn into_command(self) -> Result<Command> {
         Ok(match self.command {
+            Some(Verb::Eval(eval)) => Command::Eval(Box::new(eval.into_eval()?)),
             Some(Verb::Fetch { model, hub, quiet }) => {
                 Command::Fetch(Fetch { model, hub: hub.options(), quiet })
             }
+            Some(Verb::Models { json, cache }) => Command::Models(Models {
+                format: if json { ModelsFormat::Json } else { ModelsFormat::Table },
+                cache: cache.folder(),
+            }),
             Some(Verb::Cache { verb: CacheVerb::Info(cache) }) => Command::CacheInfo(cache.some_folder()?),
             Some(Verb::Cache { verb: CacheVerb::Clear(cache) }) => Command::CacheClear(cache.some_folder()?),
             Some(Verb::Completions { shell }) => Command::Print(completions(shell)),
@@ -360,15 +556,11 @@ impl Cli {
     }
 
     fn into_classify(self) -> Result<Classify> {
-        let Self { input, labels, model, run, output, .. } = self;
+        let Self { input, labels, verdict, model, run, output, .. } = self;
         let format = if output.json || output.resume.is_some() { Format::Json } else { output.format };
         let show = output.show;
         let written = output.output.clone().or(output.resume.clone());
-        for read in [&labels.labels_file, &labels.template_file].into_iter().flatten() {
-            let place = |path: &Path| path.canonicalize().ok();
-            let is_written = written.as_deref().and_then(place).is_some_and(|to| Some(to) == place(read));
-            ensure!(!is_written, "{} is both read and the output; write to another file", read.display());
-        }
+        ensure_not_read(&[&labels.labels_file, &labels.template_file, &labels.classifier], written.iter())?;
         let output_choice = match (output.output, output.resume) {
             (_, Some(path)) if output.retry_failed => OutputChoice::Resume(path, EarlierFailures::Retry),
             (_, Some(path)) => OutputChoice::Resume(path, EarlierFailures::Keep),
@@ -383,32 +575,44 @@ impl Cli {
             !show || io::stdout().is_terminal(),
             "--show draws in the terminal, and standard output is none"
         );
-        let stdin_is_input = input.inputs.iter().any(|path| path == "-") || input.reads_list_from_stdin();
-        let is_stdin = |file: &Option<PathBuf>| file.as_deref() == Some(Path::new("-"));
-        let readers = [
-            (stdin_is_input, "images"),
-            (is_stdin(&labels.labels_file), "labels"),
-            (is_stdin(&labels.template_file), "templates"),
-        ];
-        let readers: Vec<_> = readers.into_iter().filter(|(reads, _)| *reads).map(|(_, what)| what).collect();
-        ensure!(readers.len() < 2, "standard input cannot give both {}", readers.join(" and "));
+        let pictures = match (show, format) {
+            (true, _) => KeptPictures::Whole,
+            (false, Format::Html) if output.thumbnails > 0 => KeptPictures::Thumbnails(output.thumbnails),
+            (false, _) => KeptPictures::None,
+        };
+        input.ensure_one_reads_stdin(&labels)?;
         Ok(Classify {
-            inputs: input.inputs(written),
-            labels: labels.set()?,
-            model: model.model,
-            hub: model.hub.options(),
-            device: run.device,
-            precision: run.precision,
-            batch_size: run.batch_size.get(),
-            threads: run.threads.map(NonZeroUsize::get),
-            cache: if run.no_cache { None } else { run.cache.folder() },
-            judgement: Judgement { top: output.top.map(NonZeroUsize::get), threshold: output.threshold },
+            setup: setup(input.inputs(written), labels, model, run, output.quiet)?,
+            rules: verdict.rules(output.top),
             format,
             output: output_choice,
-            show,
-            quiet: output.quiet,
+            pictures,
         })
     }
+}
+
+/// What verbs that judge images have in common.
+fn setup(inputs: Inputs, labels: LabelArgs, model: ModelArgs, run: RunArgs, quiet: bool) -> Result<Setup> {
+    let classifier = labels.classifier()?;
+    let text_cleaning = labels.text_cleaning;
+    let own_model = classifier.as_ref().map(|classifier| classifier.model.clone());
+    Ok(Setup {
+        inputs,
+        labels: match &classifier {
+            Some(classifier) => classifier.label_set()?,
+            None => labels.set()?,
+        },
+        classifier,
+        model: model.model.or(own_model).unwrap_or_else(|| DEFAULT_MODEL.to_owned()),
+        hub: model.hub.options(),
+        device: run.device,
+        precision: run.precision,
+        text_cleaning,
+        batch_size: run.batch_size.get(),
+        threads: run.threads.map(NonZeroUsize::get),
+        cache: if run.no_cache { None } else { run.cache.folder() },
+        quiet,
+    })
 }
 
 impl InputArgs {
@@ -416,19 +620,38 @@ impl InputArgs {
         self.files_from.as_ref().is_some_and(|file| file == "-")
     }
 
+    /// *Errors* when images and labels are both to come from standard input.
+    fn ensure_one_reads_stdin(&self, labels: &LabelArgs) -> Result<()> {
+        let stdin_is_input = self.inputs.iter().any(|path| path == "-") || self.reads_list_from_stdin();
+        let is_stdin = |file: &Option<PathBuf>| file.as_deref() == Some(Path::new("-"));
+        let readers = [
+            (stdin_is_input, "images"),
+            (is_stdin(&labels.labels_file), "labels"),
+            (is_stdin(&labels.template_file), "templates"),
+            (is_stdin(&labels.classifier), "a classifier"),
+        ];
+        let readers: Vec<_> = readers.into_iter().filter(|(reads, _)| *reads).map(|(_, what)| what).collect();
+        ensure!(readers.len() < 2, "standard input cannot give both {}", readers.join(" and "));
+        Ok(())
+    }
+
     fn inputs(self, output: Option<PathBuf>) -> Inputs {
         let null = self.null;
         let files_from = self.files_from.map(|file| FilesFrom { file, null });
-        Inputs { paths: self.inputs, files_from, part: self.part, output }
+        Inputs {
+            paths: self.inputs,
+            files_from,
+            part: self.part,
+            output,
+            annotations: Annotations::default(),
+        }
     }
 }
 
 impl LabelArgs {
     fn set(self) -> Result<LabelSet> {
-        let mut given: Vec<GivenLabel> = Vec::new();
-        for list in &self.labels {
-            given.extend(labels::parse_list(list).context("--labels")?);
-        }
+        let mut given = parse_lists("--labels", &self.labels)?;
+        let decoys = parse_lists("--decoys", &self.decoys)?;
         if let Some(path) = &self.labels_file {
             let read = || labels::parse_file(&read_file_or_stdin(path)?);
             given.extend(read().with_context(|| format!("cannot use the labels file {}", path.display()))?);
@@ -439,8 +662,34 @@ impl LabelArgs {
             let cannot = || format!("cannot use the template file {}", path.display());
             templates.extend(read().with_context(cannot)?);
         }
-        LabelSet::new(given, &templates)
+        Ok(LabelSet::new(given, &templates)?.with_decoys(decoys, &templates))
     }
+
+    fn classifier(&self) -> Result<Option<ClassifierFile>> {
+        let Some(path) = &self.classifier else { return Ok(None) };
+        let read = || ClassifierFile::parse(&read_file_or_stdin(path)?);
+        read().map(Some).with_context(|| format!("cannot use the classifier file {}", path.display()))
+    }
+}
+
+fn parse_lists(option: &'static str, lists: &[String]) -> Result<Vec<GivenLabel>> {
+    let mut given = Vec::new();
+    for list in lists {
+        given.extend(labels::parse_list(list).context(option)?);
+    }
+    Ok(given)
+}
+
+/// *Errors* when a file that is read is one that is written.
+fn ensure_not_read<'a>(read: &[&Option<PathBuf>], written: impl Iterator<Item = &'a PathBuf>) -> Result<()> {
+    let place = |path: &Path| path.canonicalize().ok();
+    for written in written.filter_map(|path| place(path)) {
+        let both = read.iter().copied().flatten().find(|read| place(read).as_ref() == Some(&written));
+        if let Some(both) = both {
+            bail!("{} is both read and the output; write to another file", both.display());
+        }
+    }
+    Ok(())
 }
 
 fn read_file_or_stdin(path: &Path) -> io::Result<Vec<u8>> {
@@ -462,6 +711,18 @@ fn probability(text: &str) -> Result<f32> {
     let p: f32 = text.parse()?;
     ensure!((0.0..=1.0).contains(&p), "a probability is between 0 and 1");
     Ok(p)
+}
+
+fn coverage(text: &str) -> Result<f32> {
+    let share: f32 = text.parse()?;
+    ensure!(share > 0.0 && share < 1.0, "a share of images is above 0 and below 1");
+    Ok(share)
+}
+
+fn cosine(text: &str) -> Result<f32> {
+    let cosine: f32 = text.parse()?;
+    ensure!((-1.0..=1.0).contains(&cosine), "a cosine is between -1 and 1");
+    Ok(cosine)
 }
 
 #[cfg(test)]
@@ -494,6 +755,26 @@ mod tests {
         let completions = String::from_utf8(completions(Shell::Bash)).unwrap();
         assert!(completions.contains("auto cpu cuda metal"), "{completions}");
         assert!(completions.contains("f32 f16 bf16 int8"), "{completions}");
+    }
+
+    #[test]
+    fn help_says_why_prompts_are_cleaned_and_what_short_names_are() {
+        let help = Cli::command().render_long_help().to_string();
+        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        for part in [
+            "lose 12 points of accuracy",
+            "short name that `clipclass models` lists",
+            "canonical:",
+            "folder:",
+        ] {
+            assert!(help.contains(part), "{part}: {help}");
+        }
+        assert_eq!(parse(&["-l", "a"]).unwrap().labels.text_cleaning, None);
+        let chosen = parse(&["-l", "a", "--text-cleaning", "folder"]).unwrap().labels.text_cleaning;
+        assert_eq!(chosen, Some(TextCleaning::Folder));
+        assert!(
+            parse(&["-l", "a", "--text-cleaning", "all"]).err().unwrap().contains("canonical, folder, none")
+        );
     }
 
     #[test]

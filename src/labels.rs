@@ -1,11 +1,13 @@
-//! `--labels`, label files and templates → a [`LabelSet`].
+//! `--labels`, label files, templates and classifier files → a [`LabelSet`].
 //!
 //! What users give is checked here once, so that the rooms behind never meet an empty label, nor a
 //! bracket or a table's row that was taken for one.
 
+mod classifier;
 mod file;
 mod lookalike;
 
+pub use classifier::{ClassifierFile, ClassifierLabel, NoneRule, SetRule, ThresholdRule};
 pub use file::{parse_file, parse_template_file};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -26,7 +28,12 @@ pub struct Label {
 ///
 /// Two of them may have one name, as in OpenAI's own list for ImageNet: there are two *missiles*.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LabelSet(Vec<Label>);
+pub struct LabelSet {
+    labels: Vec<Label>,
+    decoys: Vec<Label>,
+    /// Those that every label was made with; none where one has prompts of its own.
+    templates: Vec<Template>,
+}
 
 impl LabelSet {
     /// Joins labels with templates: a label without prompts of its own gets one from each
@@ -35,30 +42,46 @@ impl LabelSet {
     /// *Errors* when there are no labels.
     pub fn new(given: Vec<GivenLabel>, templates: &[Template]) -> Result<Self> {
         ensure!(!given.is_empty(), "no labels given; name them with --labels or --labels-file");
-        let label = |given| match given {
-            GivenLabel::WithPrompts(label) => label,
-            GivenLabel::Name(name) if templates.is_empty() => Label { prompts: vec![name.clone()], name },
-            GivenLabel::Name(name) => {
-                Label { prompts: templates.iter().map(|template| template.fill(&name)).collect(), name }
-            }
-        };
-        Ok(Self(given.into_iter().map(label).collect()))
+        let are_names = given.iter().all(|given| matches!(given, GivenLabel::Name(_)));
+        Ok(Self {
+            labels: given.into_iter().map(|given| given.with_prompts(templates)).collect(),
+            decoys: Vec::new(),
+            templates: if are_names { templates.to_vec() } else { Vec::new() },
+        })
+    }
+
+    /// Adds labels that compete with the others and are never predicted.
+    #[must_use]
+    pub fn with_decoys(mut self, given: Vec<GivenLabel>, templates: &[Template]) -> Self {
+        self.decoys.extend(given.into_iter().map(|given| given.with_prompts(templates)));
+        self
     }
 
     /// The labels in order.
     pub fn labels(&self) -> &[Label] {
-        &self.0
+        &self.labels
+    }
+
+    /// The decoys in order.
+    pub fn decoys(&self) -> &[Label] {
+        &self.decoys
+    }
+
+    /// The templates that every label was made with, in the order of their prompts; none where a label
+    /// has prompts of its own.
+    pub fn templates(&self) -> &[Template] {
+        &self.templates
     }
 
     /// Their names in order.
     pub fn names(&self) -> Vec<&str> {
-        self.0.iter().map(|label| label.name.as_str()).collect()
+        self.labels.iter().map(|label| label.name.as_str()).collect()
     }
 
     /// Each name that more than one label has, once, in the order in which they come again.
     pub fn repeated_names(&self) -> Vec<&str> {
         let (mut seen, mut told) = (HashSet::new(), HashSet::new());
-        let names = self.0.iter().map(|label| label.name.as_str());
+        let names = self.labels.iter().map(|label| label.name.as_str());
         names.filter(|name| !seen.insert(*name) && told.insert(*name)).collect()
     }
 }
@@ -69,6 +92,18 @@ pub enum GivenLabel {
     /// Its prompts are made from templates.
     Name(String),
     WithPrompts(Label),
+}
+
+impl GivenLabel {
+    fn with_prompts(self, templates: &[Template]) -> Label {
+        match self {
+            Self::WithPrompts(label) => label,
+            Self::Name(name) if templates.is_empty() => Label { prompts: vec![name.clone()], name },
+            Self::Name(name) => {
+                Label { prompts: templates.iter().map(|template| template.fill(&name)).collect(), name }
+            }
+        }
+    }
 }
 
 /// Labels between commas, or in a JSON list, where they may have commas of their own.
@@ -117,6 +152,11 @@ impl Template {
             "a template needs {PLACE} where the label goes, as in \"a photo of {PLACE}\""
         );
         Ok(Self(text.to_owned()))
+    }
+
+    /// The sentence as it was given.
+    pub fn text(&self) -> &str {
+        &self.0
     }
 
     fn fill(&self, name: &str) -> String {
@@ -182,6 +222,24 @@ mod tests {
         let set = LabelSet::new(parse_list("a cat,a dog").unwrap(), &templates).unwrap();
         assert_eq!(set.labels()[1].prompts, ["a photo of a dog", "a dog, or the like of a dog"]);
         assert!(Template::parse("a photo").is_err());
+    }
+
+    #[test]
+    fn decoys_are_filled_in_as_labels_are_and_stand_apart() {
+        let templates = [Template::parse("a photo of {}").unwrap()];
+        let set = LabelSet::new(parse_list("a cat").unwrap(), &templates).unwrap();
+        let set = set.with_decoys(parse_list("a blur,junk").unwrap(), &templates);
+        assert_eq!((set.names(), set.decoys().len()), (vec!["a cat"], 2));
+        assert_eq!(set.decoys()[1].prompts, ["a photo of junk"]);
+    }
+
+    #[test]
+    fn templates_are_known_where_every_label_was_made_with_them() {
+        let templates = [Template::parse("a photo of {}").unwrap()];
+        let mut given = parse_list("a cat,a dog").unwrap();
+        assert_eq!(LabelSet::new(given.clone(), &templates).unwrap().templates(), templates);
+        given.push(GivenLabel::WithPrompts(Label { name: "a bird".into(), prompts: vec!["a crow".into()] }));
+        assert!(LabelSet::new(given, &templates).unwrap().templates().is_empty());
     }
 
     #[test]

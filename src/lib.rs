@@ -1,7 +1,7 @@
 //! Zero-shot image classification with CLIP.
 //!
 //! ```text
-//!                main.rs ── cli.rs ── commands/  (classify · fetch · cache)
+//!                main.rs ── cli.rs ── commands/  (classify · models · fetch · cache)
 //!                                        │
 //! labels.rs ─────────────────────────────┤──▶ model/ (text) ────┐
 //! hub/   a model's name ──▶ its files ──▶ model/                ▼
@@ -9,7 +9,7 @@
 //!         └──────── pipeline/: a job → an iterator of records ─────────────────┘
 //!                   cache/ keeps embeddings between runs     kernels/ slices → slices, for model/ and score.rs
 //!                   net/ the one HTTP client                 messages.rs the one voice on standard error
-//!                   bug.rs a panic → words
+//!                   formats.rs a name or first bytes → what a file is     bug.rs a panic → words
 //! ```
 //!
 //! Data flows to the right. A room uses the words of the rooms to its left and never the reverse;
@@ -27,7 +27,7 @@
 //! 2. `commands/classify.rs` finds the model's files (`hub/mod.rs`), opens them as a
 //!    [`model::Checkpoint`] (`model/mod.rs`), opens the sink (`report/mod.rs`) and asks
 //!    [`pipeline::records`] for the records.
-//! 3. `pipeline/prompts.rs` has every prompt embedded: ids from `model/tokenizer.rs`, the text tower of
+//! 3. `pipeline/prompts.rs` has every prompt embedded: ids from `model/tokenizer/mod.rs`, the text tower of
 //!    `model/tower/text.rs`; the mean of a label's prompts is its embedding (`score.rs`, `ensemble`).
 //! 4. `pipeline/reader.rs` takes the sources that `input/named.rs` finds; `pipeline/prepare.rs` has each
 //!    read, decoded (`pixels/decode/`) and resized (`pixels/resample.rs`).
@@ -46,7 +46,7 @@
 //! use clipclass::labels::{self, LabelSet};
 //! use clipclass::messages::Messages;
 //! use clipclass::model::{Checkpoint, device::DeviceChoice, precision::Precision};
-//! use clipclass::pipeline::{self, Job};
+//! use clipclass::pipeline::{self, Job, KeptPictures};
 //!
 //! # fn main() -> anyhow::Result<()> {
 //! let messages = Messages::new(false);
@@ -62,7 +62,8 @@
 //!     known: ModelEmbeddings::off(),
 //!     batch_size: 8,
 //!     threads: None,
-//!     keep_pictures: false,
+//!     pictures: KeptPictures::None,
+//!     keep_embeddings: false,
 //! };
 //! for record in pipeline::records(job, &messages)? {
 //!     let verdict = record?.outcome.expect("the picture is whole");
@@ -78,6 +79,8 @@ pub mod bug;
 pub mod cache;
 pub mod cli;
 pub mod commands;
+pub mod eval;
+pub mod formats;
 pub mod hub;
 pub mod input;
 pub mod kernels;

@@ -1,7 +1,7 @@
 //! What an embedding cache holds, and how it is emptied.
 
 use super::folder::{CacheFolder, FoundDatabase};
-use super::store;
+use super::{speeds, store};
 use anyhow::{Context, Result, bail};
 use std::path::Path;
 
@@ -59,5 +59,6 @@ pub fn clear(folder: &Path) -> Result<u64> {
     let opened = CacheFolder::enter(folder).with_context(context)?;
     let bytes = opened.bytes();
     opened.remove().with_context(context)?;
+    speeds::clear(folder).with_context(context)?;
     Ok(bytes)
 }

@@ -11,6 +11,7 @@ mod folder;
 mod holdings;
 mod key;
 mod mark;
+mod speeds;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ mod writer;
 
 pub use holdings::{Holdings, clear, holdings};
 pub use key::{ARITHMETIC, ImageKey, KeyValue, SpaceKey};
+pub use speeds::{KnownSpeed, keep_speed, speeds};
 
 use anyhow::Result;
 use blake3::Hash;
@@ -52,6 +54,8 @@ pub struct EmbeddingCache {
 /// Threads may share it. Dropping it waits until everything is written.
 pub struct ModelEmbeddings {
     space: Hash,
+    /// That of prompts, where they are not taken as usual.
+    prompt_space: Hash,
     name: String,
     dim: usize,
     is_noted: Once,
@@ -119,8 +123,10 @@ impl EmbeddingCache {
     /// The embeddings of the model that `key` stands for, each `dim` wide. `name` is what the user
     /// calls it.
     pub fn of_model(self, name: &str, dim: usize, key: SpaceKey) -> ModelEmbeddings {
+        let space = key.field("width", dim as u64).hash();
         ModelEmbeddings {
-            space: key.field("width", dim as u64).hash(),
+            space,
+            prompt_space: space,
             name: name.to_owned(),
             dim,
             is_noted: Once::new(),
@@ -135,10 +141,17 @@ impl ModelEmbeddings {
         EmbeddingCache::off().of_model("", 0, SpaceKey::new())
     }
 
+    /// Keeps embeddings of prompts that are taken in another way than usual, which `how` tells apart
+    /// from all others, as ones of their own.
+    #[must_use]
+    pub fn with_prompts_taken(self, how: &str) -> Self {
+        Self { prompt_space: blake3::keyed_hash(self.space.as_bytes(), how.as_bytes()), ..self }
+    }
+
     /// Looks up prompts, in order.
     pub fn prompts(&self, prompts: &[&str]) -> Vec<Option<KnownPrompt>> {
         let Some(state) = &self.state else { return vec![None; prompts.len()] };
-        let keys: Vec<_> = prompts.iter().map(|prompt| Some(self.key(prompt.as_bytes()))).collect();
+        let keys: Vec<_> = prompts.iter().map(|prompt| Some(self.prompt_key(prompt))).collect();
         let rows = state.look_up(|reader| store::embeddings(reader, Table::Prompt, &keys, self.dim * 4 + 1));
         let Some(rows) = rows else { return vec![None; prompts.len()] };
         let known = state.accept(Table::Prompt, rows).into_iter().map(|bytes| {
@@ -183,13 +196,13 @@ impl ModelEmbeddings {
         let Some(state) = &self.state else { return };
         let mut bytes = vec![u8::from(truncated)];
         bytes.extend(to_bytes(embedding));
-        self.keep(state, Table::Prompt, prompt.as_bytes(), bytes);
+        self.keep(state, Table::Prompt, self.prompt_key(prompt), bytes);
     }
 
     /// Keeps an image's embedding, `[D]`. The key must have been given the image's bytes.
     pub fn keep_image(&self, image: &ImageKey, embedding: &[f32]) {
         let (Some(state), Some(content)) = (&self.state, image.content) else { return };
-        self.keep(state, Table::Image, content.as_bytes(), to_bytes(embedding).collect());
+        self.keep(state, Table::Image, self.key(content.as_bytes()), to_bytes(embedding).collect());
         state.keep_content(image);
     }
 
@@ -197,10 +210,14 @@ impl ModelEmbeddings {
         blake3::keyed_hash(self.space.as_bytes(), content)
     }
 
-    fn keep(&self, state: &State, table: Table, content: &[u8], bytes: Vec<u8>) {
+    fn prompt_key(&self, prompt: &str) -> Hash {
+        blake3::keyed_hash(self.prompt_space.as_bytes(), prompt.as_bytes())
+    }
+
+    fn keep(&self, state: &State, table: Table, key: Hash, bytes: Vec<u8>) {
         let model = || CacheWrite::Model { space: self.space, name: self.name.clone() };
         self.is_noted.call_once(|| state.write(model()));
-        state.write(CacheWrite::Embedding { table, key: self.key(content), bytes });
+        state.write(CacheWrite::Embedding { table, key, bytes });
     }
 }
 

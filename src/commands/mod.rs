@@ -2,12 +2,20 @@
 
 mod cache;
 mod classify;
+mod eval;
 mod exit;
 mod fetch;
+mod models;
+mod rules;
+mod setup;
 
 pub use classify::{Classify, OutputChoice};
+pub use eval::Eval;
 pub use exit::{Exit, conclude};
 pub use fetch::Fetch;
+pub use models::{Models, ModelsFormat};
+pub use rules::Rules;
+pub use setup::Setup;
 
 use crate::report;
 use anyhow::Result;
@@ -18,8 +26,12 @@ use std::path::PathBuf;
 pub enum Command {
     /// Classify images.
     Classify(Box<Classify>),
+    /// Tell how right the labels are.
+    Eval(Box<Eval>),
     /// Bring a model into the hub cache.
     Fetch(Fetch),
+    /// List models worth knowing.
+    Models(Models),
     /// Say what the embedding cache in a folder holds.
     CacheInfo(PathBuf),
     /// Empty the embedding cache in a folder.
@@ -34,7 +46,9 @@ pub enum Command {
 pub fn run(command: Command) -> Result<Exit> {
     match command {
         Command::Classify(classify) => classify.run(),
+        Command::Eval(eval) => eval.run(),
         Command::Fetch(fetch) => fetch.run(),
+        Command::Models(models) => models.run(),
         Command::CacheInfo(folder) => cache::info(&folder),
         Command::CacheClear(folder) => cache::clear(&folder),
         Command::Print(text) => {

@@ -72,6 +72,16 @@ impl HubCache {
         }
     }
 
+    /// Bytes of all contents that are here, and of those that have begun.
+    pub fn bytes(&self) -> u64 {
+        let snapshots = fs::read_dir(self.folder.join("snapshots")).into_iter().flatten().flatten();
+        let folders = snapshots.map(|snapshot| snapshot.path()).chain([self.folder.join("blobs")]);
+        let files = folders.flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten());
+        // Links are not followed: where contents are in the snapshots themselves, there are none.
+        let sizes = files.filter_map(|file| file.metadata().ok()).filter(|file| file.is_file());
+        sizes.map(|file| file.len()).sum()
+    }
+
     /// Where the content with this etag belongs.
     pub fn blob(&self, etag: &str) -> PathBuf {
         self.folder.join("blobs").join(etag)

@@ -1,6 +1,7 @@
 //! The files of a model: their names, which of them it has, and which of two are preferred.
 
 use super::open_file::{FileRole, OpenFile};
+use crate::model::config::is_hugging_face;
 use crate::model::layout::Layout;
 use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::{Map, Value};
@@ -10,15 +11,35 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 const CONFIG: &str = "config.json";
+/// What open_clip writes, its preprocessing included.
+const OPEN_CLIP_CONFIG: &str = "open_clip_config.json";
 pub(super) const PREPROCESSOR: &str = "preprocessor_config.json";
 /// What transformers 5 writes instead.
 pub(super) const PROCESSOR: &str = "processor_config.json";
 pub(super) const SAFETENSORS: &str = "model.safetensors";
 const SAFETENSORS_INDEX: &str = "model.safetensors.index.json";
 const PICKLE: &str = "pytorch_model.bin";
+/// Where open_clip has its weights, the best first (`open_clip/factory.py`, `_find_checkpoint_in_dir`,
+/// and what is named likewise).
+const OPEN_CLIP_WEIGHTS: &[&str] = &[
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.safetensors",
+    "open_clip_pytorch_model.bin",
+    "open_clip_pytorch_model.pth",
+    "open_clip_pytorch_model.pt",
+    SAFETENSORS,
+    PICKLE,
+    "pytorch_model.pth",
+    "pytorch_model.pt",
+    "model.pth",
+    "model.pt",
+];
+/// The repository of CLIP's vocabulary.
+const CLIP_VOCABULARY: &str = "openai/clip-vit-base-patch32";
 const TOKENIZER: &str = "tokenizer.json";
 const VOCAB: &str = "vocab.json";
 const MERGES: &str = "merges.txt";
+const SENTENCEPIECE: &str = "spiece.model";
 
 /// The files of one model, all on the local disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,9 +48,9 @@ pub struct ModelFiles {
     pub name: String,
     /// How its checkpoint names tensors.
     pub layout: Layout,
-    /// `config.json`.
+    /// `config.json`, or `open_clip_config.json`.
     pub config: PathBuf,
-    /// How images are prepared, where the model says so.
+    /// How images are prepared, where the model says so in a file of its own.
     pub preprocessor: Option<PreprocessorFile>,
     /// The weights.
     pub weights: WeightFiles,
@@ -73,7 +94,7 @@ impl<F> PreprocessorFile<F> {
 pub enum WeightFiles {
     /// `model.safetensors`, or the pieces that `model.safetensors.index.json` names.
     Safetensors(Vec<PathBuf>),
-    /// `pytorch_model.bin`.
+    /// `pytorch_model.bin`, or another file that torch wrote.
     Pickle(PathBuf),
 }
 
@@ -84,6 +105,8 @@ pub enum TokenizerFiles<F = PathBuf> {
     Json(F),
     /// `vocab.json` and `merges.txt`.
     Bpe { vocab: F, merges: F },
+    /// `spiece.model`.
+    SentencePiece(F),
 }
 
 impl TokenizerFiles {
@@ -98,6 +121,7 @@ impl TokenizerFiles {
                 vocab: open(FileRole::Vocabulary, vocab)?,
                 merges: open(FileRole::Merges, merges)?,
             },
+            Self::SentencePiece(path) => TokenizerFiles::SentencePiece(open(FileRole::Tokenizer, path)?),
         })
     }
 }
@@ -106,17 +130,27 @@ impl<F> TokenizerFiles<F> {
     /// Each file, in a fixed order.
     pub fn all(&self) -> Vec<&F> {
         match self {
-            Self::Json(file) => vec![file],
+            Self::Json(file) | Self::SentencePiece(file) => vec![file],
             Self::Bpe { vocab, merges } => vec![vocab, merges],
         }
     }
 }
 
 impl ModelFiles {
-    /// The folders they are in: one, or two where the weights come from another revision.
+    /// Whether nothing says how images are prepared.
+    pub(super) fn lacks_preprocessor(&self) -> bool {
+        self.layout == Layout::HuggingFace && self.preprocessor.is_none()
+    }
+
+    /// The folders they are in: one, or more where the weights come from another revision, or the
+    /// tokenizer from another repository.
     pub fn folders(&self) -> Vec<&Path> {
-        let mut folders: Vec<_> = self.paths().into_iter().filter_map(Path::parent).collect();
-        folders.dedup();
+        let mut folders = Vec::new();
+        for folder in self.paths().into_iter().filter_map(Path::parent) {
+            if !folders.contains(&folder) {
+                folders.push(folder);
+            }
+        }
         folders
     }
 
@@ -135,30 +169,96 @@ impl ModelFiles {
 /// Finds the files of the model in `folder`.
 ///
 /// *Errors* when one that it needs is not there.
-pub(super) fn in_folder(name: &str, folder: &Path) -> Result<ModelFiles> {
+pub(super) fn in_folder(name: &str, folder: &Path, elsewhere: TokenizerOf) -> Result<ModelFiles> {
     ensure!(folder.exists(), "it does not exist");
     ensure!(folder.is_dir(), "it is a file; name the folder that it is in, with the model's {CONFIG}");
     let find = |file: &str| Ok(Some(folder.join(file)).filter(|path| path.is_file()));
-    gather(name, &find, &find, &find)
+    gather(name, Places { at_hand: &find, anywhere: &find, optional: &find, elsewhere })
 }
 
 /// Where a file of the model is, if there is one.
 pub(super) type Find<'a> = &'a dyn Fn(&str) -> Result<Option<PathBuf>>;
+/// The tokenizer of another repository, if it has one.
+pub(super) type TokenizerOf<'a> = &'a dyn Fn(&str) -> Result<Option<TokenizerFiles>>;
+
+/// Where files are looked for.
+#[derive(Clone, Copy)]
+pub(super) struct Places<'a> {
+    /// Without asking anyone.
+    pub at_hand: Find<'a>,
+    /// Wherever they may be.
+    pub anywhere: Find<'a>,
+    /// The same for files that a model need not have.
+    pub optional: Find<'a>,
+    /// In another repository, which a model may name for its tokenizer.
+    pub elsewhere: TokenizerOf<'a>,
+}
 
 /// Finds every file, the small ones before the weights. Where a file has alternatives, one that is
-/// `at_hand` is preferred to one that is better. `optional` finds what a model need not have.
+/// at hand is preferred to one that is better.
 ///
 /// *Errors* when there is none of a kind that the model needs, or one cannot be read.
-pub(super) fn gather(name: &str, at_hand: Find, anywhere: Find, optional: Find) -> Result<ModelFiles> {
+pub(super) fn gather(name: &str, places: Places) -> Result<ModelFiles> {
+    let Places { at_hand, anywhere, .. } = places;
+    let of = |layout, config| gather_layout(name, layout, config, places);
+    if let Ok(Some((layout, config))) = layout_at_hand(at_hand) {
+        return of(layout, config);
+    }
+    // A repository may have files of both layouts, and a configuration without the weights to it.
+    let config = anywhere(CONFIG)?;
+    let runs = config.clone().filter(|path| is_config_that_runs(path));
+    match runs.map(|config| of(Layout::HuggingFace, config)) {
+        Some(Ok(files)) => Ok(files),
+        failed => match (anywhere(OPEN_CLIP_CONFIG)?, failed) {
+            (Some(config), _) => of(Layout::OpenClip, config),
+            (None, Some(error)) => error,
+            // It says why it does not run.
+            (None, None) => of(
+                Layout::HuggingFace,
+                config.with_context(|| format!("there is no {CONFIG} or {OPEN_CLIP_CONFIG}"))?,
+            ),
+        },
+    }
+}
+
+/// The layout of which both the configuration and the weights are at hand.
+fn layout_at_hand(at_hand: Find) -> Result<Option<(Layout, PathBuf)>> {
+    for (layout, file) in [(Layout::HuggingFace, CONFIG), (Layout::OpenClip, OPEN_CLIP_CONFIG)] {
+        let config = at_hand(file)?.filter(|path| layout == Layout::OpenClip || is_config_that_runs(path));
+        if let Some(config) = config
+            && weights(layout, at_hand)?.is_some()
+        {
+            return Ok(Some((layout, config)));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether a `config.json` is of a model of transformers that clipclass runs.
+fn is_config_that_runs(path: &Path) -> bool {
+    fs::read(path).is_ok_and(|json| is_hugging_face(&json))
+}
+
+fn gather_layout(name: &str, layout: Layout, config: PathBuf, places: Places) -> Result<ModelFiles> {
+    let Places { at_hand, anywhere, optional, elsewhere } = places;
+    let tokenizer = match (tokenizer_of(at_hand, anywhere)?, layout) {
+        (None, Layout::OpenClip) => elsewhere(&tokenizer_repository(&config)?)?,
+        (found, _) => found,
+    };
     Ok(ModelFiles {
         name: name.to_owned(),
-        layout: Layout::HuggingFace,
-        config: anywhere(CONFIG)?.with_context(|| format!("there is no {CONFIG}"))?,
-        tokenizer: first(tokenizer, at_hand, anywhere)?
-            .with_context(|| format!("there is no {TOKENIZER}, nor both {VOCAB} and {MERGES}"))?,
-        preprocessor: first(preprocessor, at_hand, optional)?,
-        weights: first(weights, at_hand, anywhere)?
-            .with_context(|| format!("there is no {SAFETENSORS}, {SAFETENSORS_INDEX} or {PICKLE}"))?,
+        layout,
+        config,
+        tokenizer: tokenizer
+            .with_context(|| format!("there is no {TOKENIZER}, {VOCAB} with {MERGES}, or {SENTENCEPIECE}"))?,
+        preprocessor: match layout {
+            Layout::HuggingFace => first(preprocessor, at_hand, optional)?,
+            Layout::OpenClip => None,
+        },
+        weights: first(|find| weights(layout, find), at_hand, anywhere)?.with_context(|| match layout {
+            Layout::HuggingFace => format!("there is no {SAFETENSORS}, {SAFETENSORS_INDEX} or {PICKLE}"),
+            Layout::OpenClip => format!("there is none of {}", OPEN_CLIP_WEIGHTS.join(", ")),
+        })?,
     })
 }
 
@@ -190,11 +290,50 @@ fn tokenizer(find: Find) -> Result<Option<TokenizerFiles>> {
     if let Some(path) = find(TOKENIZER)? {
         return Ok(Some(TokenizerFiles::Json(path)));
     }
-    let Some(vocab) = find(VOCAB)? else { return Ok(None) };
-    Ok(find(MERGES)?.map(|merges| TokenizerFiles::Bpe { vocab, merges }))
+    if let Some(vocab) = find(VOCAB)?
+        && let Some(merges) = find(MERGES)?
+    {
+        return Ok(Some(TokenizerFiles::Bpe { vocab, merges }));
+    }
+    Ok(find(SENTENCEPIECE)?.map(TokenizerFiles::SentencePiece))
 }
 
-fn weights(find: Find) -> Result<Option<WeightFiles>> {
+/// The repository whose tokenizer a model in open_clip's layout has: the one it names, or that of
+/// CLIP's first vocabulary, which is open_clip's own.
+fn tokenizer_repository(config: &Path) -> Result<String> {
+    let read = || Ok(serde_json::from_slice::<Value>(&fs::read(config)?)?);
+    let read: Result<Value> = read();
+    let config = read.with_context(|| format!("cannot use {}", config.display()))?;
+    let model = config.get("model_cfg").unwrap_or(&config);
+    let named = model["text_cfg"]["hf_tokenizer_name"].as_str().filter(|name| !name.is_empty());
+    Ok(named.unwrap_or(CLIP_VOCABULARY).to_owned())
+}
+
+/// The tokenizer's files, of the kind that is preferred.
+pub(super) fn tokenizer_of(at_hand: Find, anywhere: Find) -> Result<Option<TokenizerFiles>> {
+    first(tokenizer, at_hand, anywhere)
+}
+
+fn weights(layout: Layout, find: Find) -> Result<Option<WeightFiles>> {
+    match layout {
+        Layout::HuggingFace => hugging_face_weights(find),
+        Layout::OpenClip => open_clip_weights(find),
+    }
+}
+
+fn open_clip_weights(find: Find) -> Result<Option<WeightFiles>> {
+    for name in OPEN_CLIP_WEIGHTS {
+        if let Some(path) = find(name)? {
+            return Ok(Some(match name.ends_with(".safetensors") {
+                true => WeightFiles::Safetensors(vec![path]),
+                false => WeightFiles::Pickle(path),
+            }));
+        }
+    }
+    Ok(None)
+}
+
+fn hugging_face_weights(find: Find) -> Result<Option<WeightFiles>> {
     if let Some(path) = find(SAFETENSORS)? {
         return Ok(Some(WeightFiles::Safetensors(vec![path])));
     }
@@ -282,6 +421,61 @@ mod tests {
     }
 
     #[test]
+    fn layout_is_that_of_the_configuration_whose_weights_are_there() {
+        let clip = r#"{"model_type": "clip"}"#;
+        let timm = r#"{"architecture": "vit_base_patch16_clip_224"}"#;
+        let open = (OPEN_CLIP_CONFIG, "{}");
+        let tokenizer = (TOKENIZER, "{}");
+        let weights = "open_clip_model.safetensors";
+        for (files, layout, config, expected) in [
+            (
+                vec![(CONFIG, clip), open, (SAFETENSORS, ""), (weights, "")],
+                Layout::HuggingFace,
+                CONFIG,
+                SAFETENSORS,
+            ),
+            (vec![(CONFIG, clip), open, (weights, "")], Layout::OpenClip, OPEN_CLIP_CONFIG, weights),
+            // `model.safetensors` is timm's then, and has the vision tower only.
+            (
+                vec![(CONFIG, timm), open, (SAFETENSORS, ""), (weights, "")],
+                Layout::OpenClip,
+                OPEN_CLIP_CONFIG,
+                weights,
+            ),
+            (vec![open, (SAFETENSORS, "")], Layout::OpenClip, OPEN_CLIP_CONFIG, SAFETENSORS),
+        ] {
+            let folder = folder(&[files, vec![tokenizer]].concat());
+            let found = located(&folder).unwrap();
+            assert_eq!((found.layout, &found.config), (layout, &folder.path().join(config)));
+            assert_eq!(found.weights, WeightFiles::Safetensors(vec![folder.path().join(expected)]));
+            assert_eq!(found.preprocessor, None);
+        }
+    }
+
+    #[test]
+    fn open_clips_weights_are_taken_in_its_own_order() {
+        let folder = folder(&[(OPEN_CLIP_CONFIG, "{}"), (TOKENIZER, "{}")]);
+        let missing = refused(&folder);
+        assert!(missing.contains("there is none of open_clip_model.safetensors, "), "{missing}");
+        for name in OPEN_CLIP_WEIGHTS.iter().rev() {
+            let path = folder.path().join(name);
+            fs::write(&path, "").unwrap();
+            let expected = match name.ends_with(".safetensors") {
+                true => WeightFiles::Safetensors(vec![path]),
+                false => WeightFiles::Pickle(path),
+            };
+            assert_eq!(located(&folder).unwrap().weights, expected);
+        }
+    }
+
+    #[test]
+    fn a_folder_may_have_a_model_of_sentencepiece_only() {
+        let folder = folder(&[CONFIG, SENTENCEPIECE, SAFETENSORS].map(|name| (name, "{}")));
+        let path = folder.path().join(SENTENCEPIECE);
+        assert_eq!(located(&folder).unwrap().tokenizer, TokenizerFiles::SentencePiece(path));
+    }
+
+    #[test]
     fn preprocessing_that_transformers_5_nests_comes_first_if_it_is_there() {
         let nested = r#"{"image_processor": {"size": 224}, "processor_class": "CLIPProcessor"}"#;
         for (processor, expected) in [
@@ -327,7 +521,8 @@ mod tests {
     fn what_a_folder_lacks_is_named() {
         assert!(refused(&folder(&[])).contains("no config.json"));
         assert!(
-            refused(&folder(&[(CONFIG, ""), (VOCAB, "")])).contains("nor both vocab.json and merges.txt")
+            refused(&folder(&[(CONFIG, ""), (VOCAB, "")]))
+                .contains("no tokenizer.json, vocab.json with merges.txt")
         );
         assert!(refused(&folder(&[(CONFIG, ""), (TOKENIZER, "")])).contains("no model.safetensors"));
     }

@@ -13,17 +13,20 @@
 mod cache;
 mod download;
 mod files;
+mod known;
 mod open_file;
 mod remote;
 mod settings;
 
 pub use files::{ModelFiles, PreprocessorFile, TokenizerFiles, WeightFiles};
+pub use known::{FigureSource, KNOWN_MODELS, KnownModel, known_model};
 pub use open_file::{FileDigest, FileRole, ModelDigest, OpenFile};
 
 use crate::messages::Messages;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use cache::{Cached, HubCache};
-use files::{PREPROCESSOR, PROCESSOR, SAFETENSORS, gather, in_folder};
+use files::{PREPROCESSOR, PROCESSOR, Places, SAFETENSORS, gather, in_folder, tokenizer_of};
+use known::nearest_names;
 use remote::{FetchError, Hub};
 use settings::{Settings, expand_home};
 use std::cell::{Cell, OnceCell};
@@ -46,39 +49,116 @@ pub struct HubOptions {
     pub offline: bool,
 }
 
-/// Finds the files of `model`, a folder or a repository, downloading what the hub cache lacks.
+/// What open_clip has before the name of a repository.
+const REPOSITORY_PREFIX: &str = "hf-hub:";
+/// What open_clip has before the path of a folder.
+const FOLDER_PREFIX: &str = "local-dir:";
+
+/// Finds the files of `model`, a folder or a repository, downloading what the hub cache lacks. Before
+/// it may stand `hf-hub:` or `local-dir:`, which says what it is.
 ///
 /// *Errors* when a file that the model needs is not in the folder, or neither in the hub cache nor
 /// to be had from the hub.
 pub fn locate(model: &str, options: &HubOptions, messages: &Messages) -> Result<ModelFiles> {
+    let repository = model.strip_prefix(REPOSITORY_PREFIX);
+    let path = model.strip_prefix(FOLDER_PREFIX);
+    let model = repository.or(path).unwrap_or(model);
     let folder = expand_home(model);
-    if is_path(model) || folder.exists() {
+    if repository.is_none() && (path.is_some() || is_path(model) || folder.exists()) {
         ensure!(
             options.revision.is_none(),
             "a revision is one of a repository, and {model} is a folder: leave out --revision"
         );
-        let files =
-            in_folder(model, &folder).with_context(|| format!("cannot use the folder {model} as a model"))?;
-        if files.preprocessor.is_none() {
+        let elsewhere =
+            |id: &str| tokenizer_elsewhere(model, id, options.offline, Settings::from_env()?, messages);
+        let files = in_folder(model, &folder, &elsewhere)
+            .with_context(|| format!("cannot use the folder {model} as a model"))?;
+        if files.lacks_preprocessor() {
             warn_of_no_preprocessor(format_args!("the folder {model}"), messages);
         }
         return Ok(files);
     }
+    let id = known_model(model).map_or(model, |known| known.repository);
     ensure!(
-        is_repository_id(model),
-        "there is no folder {model}, and it is not the name of a repository, \
-         which has the form owner/name, as {}",
+        is_repository_id(id),
+        "there is no folder {model}, and it is neither one of the short names that clipclass models lists{} \
+         nor the name of a repository, which has the form owner/name, as {}",
+        did_you_mean(model),
         SAFETENSORS_ELSEWHERE.0
     );
-    in_repository(model, options, Settings::from_env()?, messages)
+    in_repository(id, options, Settings::from_env()?, messages)
+}
+
+/// The short names that may have been meant.
+fn did_you_mean(model: &str) -> String {
+    match nearest_names(model)[..] {
+        [] => String::new(),
+        [only] => format!(" (did you mean {only}?)"),
+        [ref others @ .., last] => format!(" (did you mean {} or {last}?)", others.join(", ")),
+    }
+}
+
+/// How much of a repository the hub cache has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// Nothing.
+    Absent,
+    /// Some of the files that its model needs, or the beginning of one.
+    Part { bytes: u64 },
+    /// All that its model needs.
+    Whole { bytes: u64 },
+}
+
+/// Looks how much of a repository's main branch the hub cache has; the hub is not asked.
+///
+/// *Errors* when the environment does not say where the hub cache is.
+pub fn presence(repository: &str) -> Result<Presence> {
+    let settings = Settings::from_env()?;
+    let bytes = HubCache::new(&settings.cache, repository).bytes();
+    if bytes == 0 {
+        return Ok(Presence::Absent);
+    }
+    let options = HubOptions { revision: None, offline: true };
+    let whole = in_repository(repository, &options, settings, &Messages::new(true)).is_ok();
+    Ok(if whole { Presence::Whole { bytes } } else { Presence::Part { bytes } })
 }
 
 /// Says that images are prepared in a way which the model does not name.
 fn warn_of_no_preprocessor(place: impl fmt::Display, messages: &Messages) {
     messages.warning(format_args!(
         "{place} has neither {PREPROCESSOR} nor {PROCESSOR} with an image_processor: \
-         images are prepared as for OpenAI's models"
+         images are prepared as is its family's way, for CLIP OpenAI's"
     ));
+}
+
+/// The tokenizer of repository `id`, for a model that has none of its own.
+fn tokenizer_elsewhere(
+    model: &str,
+    id: &str,
+    offline: bool,
+    settings: Settings,
+    messages: &Messages,
+) -> Result<Option<TokenizerFiles>> {
+    // Names without an owner are the hub's oldest.
+    ensure!(
+        is_repository_id(id) || is_repository_id(&format!("hub/{id}")),
+        "it has no tokenizer and names {id:?} for one, which is not the name of a repository"
+    );
+    let repository = Repository::new(id, offline, settings, messages);
+    let cached = |file: &str| Ok(repository.cached(MAIN, file));
+    let anywhere = |file: &str| repository.find(MAIN, file);
+    let found = tokenizer_of(&cached, &anywhere)
+        .with_context(|| format!("it has no tokenizer, and needs that of {id}"))?;
+    match found {
+        Some(_) => {
+            messages.warning(format_args!("{model} has no tokenizer of its own: that of {id} is used"))
+        }
+        None => bail!(
+            "it has no tokenizer, and that of {id} is not {}",
+            if repository.offline { "in the hub cache, which is all that --offline has" } else { "there" }
+        ),
+    }
+    Ok(found)
 }
 
 fn in_repository(
@@ -89,15 +169,7 @@ fn in_repository(
 ) -> Result<ModelFiles> {
     let revision = options.revision.as_deref().unwrap_or(MAIN);
     ensure!(is_revision(revision), "{revision:?} cannot be the name of a branch, a tag or a commit");
-    let repository = Repository {
-        id,
-        cache: HubCache::new(&settings.cache, id),
-        offline: options.offline || settings.offline,
-        messages,
-        preprocessor_is_unknown: Cell::new(false),
-        hub: OnceCell::new(),
-        settings,
-    };
+    let repository = Repository::new(id, options.offline, settings.clone(), messages);
     let elsewhere =
         (options.revision.is_none() && id == SAFETENSORS_ELSEWHERE.0).then_some(SAFETENSORS_ELSEWHERE.1);
     let cached = |file: &str| {
@@ -110,7 +182,9 @@ fn in_repository(
         (found, _) => Ok(found),
     };
     let optional = |file: &str| repository.find_if_known(revision, file);
-    let files = gather(id, &cached, &anywhere, &optional).with_context(|| {
+    let other = |other: &str| tokenizer_elsewhere(id, other, options.offline, settings.clone(), messages);
+    let places = Places { at_hand: &cached, anywhere: &anywhere, optional: &optional, elsewhere: &other };
+    let files = gather(id, places).with_context(|| {
         let cache = repository.settings.cache.display();
         let endpoint = &repository.settings.endpoint;
         if repository.offline {
@@ -122,13 +196,13 @@ fn in_repository(
             format!("cannot use {id}, revision {revision}, of {endpoint} (hub cache: {cache})")
         }
     })?;
-    match files.preprocessor {
-        Some(_) => {}
-        None if repository.preprocessor_is_unknown.get() => messages.warning(format_args!(
+    match files.lacks_preprocessor() {
+        false => {}
+        true if repository.preprocessor_is_unknown.get() => messages.warning(format_args!(
             "{PREPROCESSOR} or {PROCESSOR} of {id} is not in the hub cache, and the hub was not asked: \
-             images are prepared as for OpenAI's models"
+             images are prepared as is its family's way, for CLIP OpenAI's"
         )),
-        None => warn_of_no_preprocessor(format_args!("{id}, revision {revision},"), messages),
+        true => warn_of_no_preprocessor(format_args!("{id}, revision {revision},"), messages),
     }
     Ok(files)
 }
@@ -172,7 +246,19 @@ struct Repository<'a> {
     hub: OnceCell<Hub>,
 }
 
-impl Repository<'_> {
+impl<'a> Repository<'a> {
+    fn new(id: &'a str, offline: bool, settings: Settings, messages: &'a Messages) -> Self {
+        Self {
+            id,
+            cache: HubCache::new(&settings.cache, id),
+            offline: offline || settings.offline,
+            messages,
+            preprocessor_is_unknown: Cell::new(false),
+            hub: OnceCell::new(),
+            settings,
+        }
+    }
+
     fn cached(&self, revision: &str, file: &str) -> Option<PathBuf> {
         match self.cache.look_up(revision, file) {
             Cached::File(path) => Some(path),
@@ -239,6 +325,18 @@ mod tests {
         let options = HubOptions { revision: Some("main".into()), ..Default::default() };
         let message = locate(folder.path().to_str().unwrap(), &options, &Messages::new(true)).unwrap_err();
         assert!(message.to_string().contains("--revision"), "{message}");
+    }
+
+    #[test]
+    fn prefix_says_whether_a_folder_or_a_repository_is_meant() {
+        let offline = HubOptions { offline: true, ..Default::default() };
+        let refusal =
+            |model: &str| format!("{:#}", locate(model, &offline, &Messages::new(true)).unwrap_err());
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().to_str().unwrap();
+        assert!(refusal(&format!("local-dir:{path}")).contains("as a model: there is no config.json"));
+        assert!(refusal("local-dir:no/where").contains("it does not exist"));
+        assert!(refusal("hf-hub:src/hub").contains("cannot use src/hub, revision main, offline"));
     }
 
     #[test]

@@ -14,7 +14,7 @@ mod part;
 mod stream;
 mod web;
 
-pub use named::{FilesFrom, Inputs};
+pub use named::{Annotations, FilesFrom, Inputs};
 pub use part::{Part, PartError};
 
 use std::ffi::{OsStr, OsString};
@@ -70,6 +70,16 @@ impl fmt::Display for ImageName {
 pub struct ImageSource {
     pub name: ImageName,
     pub origin: Origin,
+    /// What stands beside it, where that is asked for.
+    pub annotations: Vec<Annotation>,
+}
+
+/// A member of a shard that says something of the image beside it, as in WebDataset's layout.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Annotation {
+    /// What follows the first dot of its name: `cls`, `txt` or `json`.
+    pub extension: String,
+    pub bytes: Vec<u8>,
 }
 
 /// Where an image's bytes are.
@@ -101,7 +111,7 @@ pub struct ReadError {
 
 impl ImageSource {
     fn new(name: impl Into<OsString>, origin: Origin) -> Self {
-        Self { name: ImageName::new(name), origin }
+        Self { name: ImageName::new(name), origin, annotations: Vec::new() }
     }
 
     fn failed(name: impl Into<OsString>, error: ReadError) -> Self {

@@ -28,6 +28,17 @@ pub struct Inputs {
     pub part: Option<Part>,
     /// The file that the run writes, which must be none of the sources, nor their list.
     pub output: Option<PathBuf>,
+    /// Whether images of shards come with what stands beside them; each then waits for the member after
+    /// its own.
+    pub annotations: Annotations,
+}
+
+/// What becomes of members that stand beside an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Annotations {
+    #[default]
+    PassedOver,
+    Read,
 }
 
 /// A list of inputs.
@@ -63,7 +74,8 @@ impl Inputs {
         };
         let stdin_is_free = !list.as_ref().is_some_and(|list| is_stdin(list.name()));
         let named = self.paths.into_iter().map(Ok).chain(list.into_iter().flatten());
-        Ok(Sources { named, open: None, deal: Deal::new(self.part), stdin_is_free, output })
+        let (deal, annotations) = (Deal::new(self.part), self.annotations);
+        Ok(Sources { named, open: None, deal, stdin_is_free, output, annotations })
     }
 }
 
@@ -112,6 +124,7 @@ struct Sources<I> {
     deal: Deal,
     stdin_is_free: bool,
     output: Option<Handle>,
+    annotations: Annotations,
 }
 
 /// An input with any number of images.
@@ -139,10 +152,10 @@ impl<I: Iterator<Item = Result<OsString, ImageSource>>> Iterator for Sources<I> 
                 None => None,
             };
             match within {
-                Some(ImageSource { name, origin: Origin::File(path) })
+                Some(ImageSource { name, origin: Origin::File(path), .. })
                     if is_output(&path, self.output.as_ref()) =>
                 {
-                    return Some(ImageSource { name, origin: Origin::OwnOutput });
+                    return Some(ImageSource { name, origin: Origin::OwnOutput, annotations: Vec::new() });
                 }
                 Some(source) => return Some(source),
                 None => {}
@@ -184,7 +197,7 @@ impl<I> Sources<I> {
                 InputSpelling::Unknown(scheme) => Err(web::unknown_scheme(&scheme)),
             }
         };
-        Self::found(name, name, opened)
+        self.found(name, name, opened)
     }
 
     /// What is at `path`, which the user called `name`.
@@ -203,13 +216,14 @@ impl<I> Sources<I> {
             Err(_) => return FoundInput::One(Origin::File(path.into())),
             Ok(_) => stream::open_file(path),
         };
-        Self::found(name, path, opened)
+        self.found(name, path, opened)
     }
 
-    fn found(name: &OsStr, path: &OsStr, opened: Result<Opened, ReadError>) -> FoundInput {
+    fn found(&self, name: &OsStr, path: &OsStr, opened: Result<Opened, ReadError>) -> FoundInput {
         match opened {
             Ok(Opened::Archive(flow)) => {
-                FoundInput::Many(Many::Archive(Box::new(ArchiveWalk::new(name, flow))))
+                let archive = ArchiveWalk::new(name, flow).with_annotations(self.annotations);
+                FoundInput::Many(Many::Archive(Box::new(archive)))
             }
             Ok(Opened::File) => FoundInput::One(Origin::File(path.into())),
             Ok(Opened::Stream(bytes)) => FoundInput::Passing(bytes),

@@ -10,6 +10,7 @@ use crate::hub::OpenFile;
 use crate::pixels::Pixels;
 use anyhow::{Context, Result};
 use candle_core::{Device, Tensor};
+use std::mem;
 use std::slice::ChunksExact;
 use std::sync::Arc;
 
@@ -74,7 +75,10 @@ impl TextEncoder {
         let tokenize = |prompt: &&str| {
             self.tokenizer.encode(prompt).with_context(|| format!("cannot tokenize the prompt {prompt:?}"))
         };
-        let tokens = prompts.iter().map(tokenize).collect::<Result<Vec<_>>>()?;
+        let mut tokens = prompts.iter().map(tokenize).collect::<Result<Vec<_>>>()?;
+        for tokens in &mut tokens {
+            tokens.ids = self.tower.pad(mem::take(&mut tokens.ids), self.tokenizer.pad_id());
+        }
         let truncated = (0..tokens.len()).filter(|&i| tokens[i].truncated).collect();
         let mut order: Vec<_> = (0..tokens.len()).collect();
         order.sort_by_key(|&i| tokens[i].ids.len());

@@ -29,12 +29,13 @@ use crate::score::Scoring;
 use anyhow::{Context, Result};
 use backend::Backend;
 use candle_core::Device;
-use config::{ModelConfig, read_transform};
+use config::ModelConfig;
 use device::{DeviceTask, explain_memory};
 use precision::Precision;
 use std::io;
 use std::sync::Arc;
-use tokenizer::Tokenizer;
+use tokenizer::cleaning::TextCleaning;
+use tokenizer::{PromptFormat, Tokenizer};
 use tower::{TextTower, TextWeights, VisionTower, VisionWeights};
 use weights::Weights;
 
@@ -50,6 +51,8 @@ pub struct Checkpoint {
     files: Arc<[Arc<OpenFile>]>,
     backend: Backend,
     precision: Precision,
+    /// What the user chose.
+    text_cleaning: Option<TextCleaning>,
 }
 
 impl Checkpoint {
@@ -61,26 +64,47 @@ impl Checkpoint {
     pub fn open(files: &ModelFiles, device: &Device, precision: Precision) -> Result<Self> {
         let backend = Backend::of(device, precision)?;
         let config_file = Arc::new(OpenFile::open(FileRole::Config, &files.config)?);
-        let config = ModelConfig::read(&config_file)?;
         let preprocessor = files.preprocessor.as_ref().map(PreprocessorFile::open).transpose()?;
-        let transform = read_transform(preprocessor.as_ref(), config.vision.image_size)?;
+        let (config, transform) = ModelConfig::read(files.layout, &config_file, preprocessor.as_ref())?;
         let tokenizer = files.tokenizer.open()?;
         let weights = Weights::open(&files.weights, files.layout)?;
         let mut open = vec![config_file];
         open.extend(preprocessor.iter().map(|preprocessor| preprocessor.file().clone()));
         open.extend(tokenizer.all().into_iter().cloned());
         open.extend(weights.files().iter().cloned());
+        let text = TextWeights::find(&weights, &config)?;
+        let vision = VisionWeights::find(&weights, &config)?;
+        let scoring = config.family.scoring(&weights)?;
+        weights.check_all_used()?;
         Ok(Self {
-            text: TextWeights::find(&weights, &config)?,
-            vision: VisionWeights::find(&weights, &config)?,
-            scoring: config.family.scoring(&weights)?,
+            text,
+            vision,
+            scoring,
             config,
             transform,
             tokenizer,
             files: open.into(),
             backend,
             precision,
+            text_cleaning: None,
         })
+    }
+
+    /// Has prompts cleaned in another way than the family was trained with.
+    #[must_use]
+    pub fn with_text_cleaning(self, text_cleaning: Option<TextCleaning>) -> Self {
+        Self { text_cleaning, ..self }
+    }
+
+    /// How prompts are cleaned.
+    pub fn text_cleaning(&self) -> TextCleaning {
+        self.text_cleaning.unwrap_or_else(|| PromptFormat::of(&self.config).usual_cleaning())
+    }
+
+    /// How prompts are cleaned, if it is another way than the family was trained with.
+    pub fn unusual_text_cleaning(&self) -> Option<TextCleaning> {
+        let usual = PromptFormat::of(&self.config).usual_cleaning();
+        self.text_cleaning.filter(|chosen| *chosen != usual)
     }
 
     /// How an image becomes the vision tower's input.
@@ -127,8 +151,8 @@ impl Checkpoint {
     ///
     /// *Errors* when the tokenizer is malformed, or the device does not hold the tower.
     pub fn text_encoder(&self) -> Result<TextEncoder> {
-        let context = self.config.text.max_position_embeddings;
-        let tokenizer = Tokenizer::read(&self.tokenizer, self.config.family, context)?;
+        let format = PromptFormat::of(&self.config);
+        let tokenizer = Tokenizer::read(&self.tokenizer, format, self.text_cleaning())?;
         let tower = TextTower::load(&self.text, &self.backend)
             .map_err(|error| explain_memory(error, DeviceTask::Tower))
             .context("cannot load the text tower")?;

@@ -4,26 +4,33 @@
 //! a layer needs it, and processes that run side by side share the pages. Tensors of f16 and bf16
 //! are widened when asked for, and those of a `.bin` file unpickled then.
 
-use super::layout::Layout;
+use super::layout::{Layout, StoredForm};
 use crate::hub::{FileRole, OpenFile, WeightFiles};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use candle_core::pickle::PthTensors;
 use candle_core::{DType, Device, Tensor};
 use half::{bf16, f16};
 use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::{Deref, Range};
 use std::slice;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// All tensors of a checkpoint.
 pub struct Weights {
     layout: Layout,
     /// By the names in the files.
-    views: HashMap<String, View>,
+    stored: HashMap<String, StoredTensor>,
+    /// Names that were asked for.
+    used: Mutex<HashSet<String>>,
     files: Vec<Arc<OpenFile>>,
 }
+
+/// What training in parallel puts before every name.
+const PARALLEL: &str = "module.";
+/// Under what the file of a training run keeps the tensors, beside the optimizer's state.
+const STATE_DICT: &str = "state_dict";
 
 impl Weights {
     /// Maps the files and reads their tables of contents.
@@ -34,15 +41,19 @@ impl Weights {
             WeightFiles::Safetensors(paths) => paths.as_slice(),
             WeightFiles::Pickle(path) => slice::from_ref(path),
         };
-        let mut weights = Self { layout, views: HashMap::new(), files: Vec::new() };
+        let mut weights = Self { layout, stored: HashMap::new(), used: Mutex::default(), files: Vec::new() };
         for path in paths {
             let file = Arc::new(OpenFile::open(FileRole::Weights, path)?);
-            let views = match files {
+            let stored = match files {
                 WeightFiles::Safetensors(_) => map(&file),
                 WeightFiles::Pickle(_) => unpickle(&file),
             };
-            weights.views.extend(views.with_context(|| format!("cannot read {}", path.display()))?);
+            weights.stored.extend(stored.with_context(|| format!("cannot read {}", path.display()))?);
             weights.files.push(file);
+        }
+        if weights.stored.keys().all(|name| name.starts_with(PARALLEL)) {
+            let bare = |(name, tensor): (String, _)| (name[PARALLEL.len()..].to_owned(), tensor);
+            weights.stored = weights.stored.into_iter().map(bare).collect();
         }
         Ok(weights)
     }
@@ -52,37 +63,93 @@ impl Weights {
         &self.files
     }
 
-    /// The tensor with that [canonical name](super::layout).
+    /// Whether there is a tensor with that [canonical name](super::layout).
+    pub fn has(&self, canonical: &str) -> bool {
+        self.layout.stored(canonical).iter().any(|stored| self.stored.contains_key(&stored.name))
+    }
+
+    /// The tensor with that [canonical name](super::layout). Leading dimensions of one are no part of
+    /// its shape.
     ///
     /// *Errors* when it is missing or has another shape, naming what was found and where.
     pub fn view(&self, canonical: &str, shape: &[usize]) -> Result<View> {
-        let name = self.layout.name_of(canonical);
-        let files = || {
-            let names: Vec<_> = self.files.iter().map(|f| f.path().display().to_string()).collect();
-            names.join(", ")
+        let ways = self.layout.stored(canonical);
+        let Some((way, tensor)) = ways.iter().find_map(|way| Some((way, self.stored.get(&way.name)?))) else {
+            let names: Vec<_> = ways.into_iter().map(|way| way.name).collect();
+            let names = if names.is_empty() { canonical.to_owned() } else { names.join(" or ") };
+            let count = self.stored.len();
+            bail!("{}: tensor {names} {shape:?} is missing among {count} tensors", self.file_names());
         };
-        let Some(view) = self.views.get(&name) else {
-            bail!("{}: tensor {name} {shape:?} is missing among {} tensors", files(), self.views.len());
+        let whole = match (way.form, shape) {
+            (StoredForm::Transposed, [outputs, inputs]) => vec![*inputs, *outputs],
+            (StoredForm::Part { of, .. }, [first, rest @ ..]) => [&[first * of], rest].concat(),
+            _ => shape.to_vec(),
         };
-        if view.shape != shape {
-            bail!("{}: tensor {name} has shape {:?}, config.json asks for {shape:?}", files(), view.shape);
+        if without_ones(&tensor.shape) != without_ones(&whole) {
+            let (files, name, found) = (self.file_names(), &way.name, &tensor.shape);
+            bail!("{files}: tensor {name} has shape {found:?}, the configuration asks for {whole:?}");
         }
-        Ok(view.clone())
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).insert(way.name.clone());
+        let elements: usize = shape.iter().product();
+        let first = match way.form {
+            StoredForm::Part { index, .. } => index * elements,
+            StoredForm::Whole | StoredForm::Transposed => 0,
+        };
+        Ok(View {
+            storage: tensor.storage.clone(),
+            elements: first..first + elements,
+            transposed: way.form == StoredForm::Transposed,
+            shape: shape.to_vec(),
+        })
+    }
+
+    /// Fails if there are tensors that were not asked for: the network is another one than the
+    /// configuration says.
+    ///
+    /// *Errors* when there are such, naming one.
+    pub fn check_all_used(&self) -> Result<()> {
+        let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let unused = self.stored.keys().filter(|name| !used.contains(*name) && !self.layout.is_idle(name));
+        let mut unused: Vec<_> = unused.collect();
+        unused.sort_unstable();
+        let Some(first) = unused.first() else { return Ok(()) };
+        let files = self.file_names();
+        bail!("{files}: the configuration does not ask for {} of the tensors, as {first}", unused.len())
+    }
+
+    fn file_names(&self) -> String {
+        let names: Vec<_> = self.files.iter().map(|file| file.path().display().to_string()).collect();
+        names.join(", ")
     }
 }
 
-/// A tensor in a weight file, not yet read.
-#[derive(Clone)]
-pub struct View {
-    name: Arc<str>,
+/// Dimensions less the ones they begin with.
+fn without_ones(shape: &[usize]) -> &[usize] {
+    let ones = shape.iter().take_while(|size| **size == 1).count();
+    &shape[ones..]
+}
+
+/// A tensor as a weight file has it.
+struct StoredTensor {
     shape: Vec<usize>,
     storage: Storage,
+}
+
+/// A tensor in a weight file, or a part of one, not yet read.
+#[derive(Clone)]
+pub struct View {
+    storage: Storage,
+    /// Which of the stored elements.
+    elements: Range<usize>,
+    /// Whether the stored matrix is `[shape[1], shape[0]]`.
+    transposed: bool,
+    shape: Vec<usize>,
 }
 
 #[derive(Clone)]
 enum Storage {
     Mapped { file: Arc<Mmap>, bytes: Range<usize>, float: Float },
-    Pickled(Arc<PickleFile>),
+    Pickled { file: Arc<PickleFile>, name: Arc<str> },
 }
 
 /// A `.bin` file, which candle opens by name for each tensor.
@@ -115,15 +182,34 @@ impl View {
 
     /// All elements, row-major.
     pub fn values(&self) -> Result<Values> {
-        match &self.storage {
-            Storage::Mapped { file, bytes, float: Float::F32 } if is_aligned(&file[bytes.clone()]) => {
-                Ok(Values::Mapped { file: file.clone(), bytes: bytes.clone() })
+        let values = self.stored_values()?;
+        Ok(match (self.transposed, self.shape.as_slice()) {
+            (true, [rows, columns]) => {
+                let column = |i: usize| values[i..].iter().step_by(*rows).take(*columns);
+                Values::Owned((0..*rows).flat_map(column).copied().collect())
             }
-            Storage::Mapped { file, bytes, float } => Ok(Values::Owned(widen(&file[bytes.clone()], *float))),
-            Storage::Pickled(pickle) => {
+            _ => values,
+        })
+    }
+
+    /// The elements in the order of the file.
+    fn stored_values(&self) -> Result<Values> {
+        match &self.storage {
+            Storage::Mapped { file, bytes, float } => {
+                let Range { start, end } = self.elements;
+                let bytes = bytes.start + start * float.size()..bytes.start + end * float.size();
+                Ok(match float {
+                    Float::F32 if is_aligned(&file[bytes.clone()]) => {
+                        Values::Mapped { file: file.clone(), bytes }
+                    }
+                    _ => Values::Owned(widen(&file[bytes], *float)),
+                })
+            }
+            Storage::Pickled { file: pickle, name } => {
                 let PickleFile { tensors, file } = &**pickle;
-                let tensor = tensors.get(&self.name)?.context("the tensor is gone")?;
-                let values = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
+                let tensor = tensors.get(name)?.context("the tensor is gone")?;
+                let elements = tensor.flatten_all()?.narrow(0, self.elements.start, self.elements.len())?;
+                let values = elements.to_dtype(DType::F32)?.to_vec1()?;
                 file.check_not_replaced()?;
                 Ok(Values::Owned(values))
             }
@@ -133,9 +219,12 @@ impl View {
     /// The same tensor whose rows will be asked for one by one; a `.bin` file is read now.
     pub fn into_rows(self) -> Result<Rows> {
         let width = self.shape[1..].iter().product();
-        let storage = match self.storage {
-            Storage::Mapped { file, bytes, float } => RowStorage::Mapped { file, start: bytes.start, float },
-            Storage::Pickled(_) => RowStorage::Owned(self.values()?),
+        let storage = match &self.storage {
+            Storage::Mapped { file, bytes, float } if !self.transposed => {
+                let start = bytes.start + self.elements.start * float.size();
+                RowStorage::Mapped { file: file.clone(), start, float: *float }
+            }
+            _ => RowStorage::Owned(self.values()?),
         };
         Ok(Rows { storage, width })
     }
@@ -191,7 +280,7 @@ impl Rows {
     }
 }
 
-fn map(file: &Arc<OpenFile>) -> Result<Vec<(String, View)>> {
+fn map(file: &Arc<OpenFile>) -> Result<Vec<(String, StoredTensor)>> {
     #[expect(unsafe_code, reason = "the memory map")]
     // SAFETY: the mapping is only read, and lives as long as any view of it. What no program can
     // ensure is that nobody changes the file meanwhile; tensors are used where they lie all the
@@ -222,21 +311,28 @@ fn map(file: &Arc<OpenFile>) -> Result<Vec<(String, View)>> {
             };
             let (start, end) = info.data_offsets;
             let storage = Storage::Mapped { file: mapped.clone(), bytes: data + start..data + end, float };
-            Some(Ok((name.clone(), View { name: name.into(), shape: info.shape.clone(), storage })))
+            Some(Ok((name, StoredTensor { shape: info.shape.clone(), storage })))
         })
         .collect()
 }
 
-fn unpickle(file: &Arc<OpenFile>) -> Result<Vec<(String, View)>> {
-    let tensors = PthTensors::new(file.path(), None).context("not a PyTorch file of version 1.6 or later")?;
+fn unpickle(file: &Arc<OpenFile>) -> Result<Vec<(String, StoredTensor)>> {
+    let read = |key| PthTensors::new(file.path(), key).context("not a PyTorch file of version 1.6 or later");
+    let mut tensors = read(None)?;
+    if tensors.tensor_infos().is_empty() {
+        tensors = read(Some(STATE_DICT)).context("it holds no tensors by name")?;
+    }
+    ensure!(
+        !tensors.tensor_infos().is_empty(),
+        "it holds no tensors by name, as the archives of TorchScript do not; save the model's state dict"
+    );
     file.check_not_replaced()?;
     let pickle = Arc::new(PickleFile { tensors, file: file.clone() });
-    let views = pickle.tensors.tensor_infos().values().map(|info| {
-        let storage = Storage::Pickled(pickle.clone());
-        let shape = info.layout.dims().to_vec();
-        (info.name.clone(), View { name: info.name.as_str().into(), shape, storage })
+    let stored = pickle.tensors.tensor_infos().values().map(|info| {
+        let storage = Storage::Pickled { file: pickle.clone(), name: info.name.as_str().into() };
+        (info.name.clone(), StoredTensor { shape: info.layout.dims().to_vec(), storage })
     });
-    Ok(views.collect())
+    Ok(stored.collect())
 }
 
 fn is_aligned(bytes: &[u8]) -> bool {

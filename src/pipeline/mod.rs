@@ -18,6 +18,8 @@ mod reader;
 mod space;
 mod stop;
 
+pub use prepare::KeptPictures;
+pub use prompts::PromptEmbeddings;
 pub use space::{digest, key as space_key};
 pub use stop::Interrupted;
 
@@ -50,8 +52,10 @@ pub struct Job<'a> {
     pub batch_size: usize,
     /// Threads of the whole process; one a core when absent.
     pub threads: Option<usize>,
-    /// Whether records have their pictures.
-    pub keep_pictures: bool,
+    /// What of its picture a record has.
+    pub pictures: KeptPictures,
+    /// Whether records have their embeddings, and the run those of its prompts.
+    pub keep_embeddings: bool,
 }
 
 /// Lets Ctrl-C and SIGTERM end the runs of this process in an orderly way from now on: as an
@@ -66,18 +70,20 @@ pub fn watch_for_signals() -> Result<()> {
 ///
 /// *Errors* when the run cannot begin.
 pub fn records<'a>(job: Job<'a>, messages: &Messages) -> Result<Records<'a>> {
-    let Job { inputs, mut skip, labels, checkpoint, judgement, known, batch_size, threads, keep_pictures } =
-        job;
+    let Job { inputs, mut skip, labels, checkpoint, judgement, known, batch_size, threads, .. } = job;
+    let (pictures, keep_embeddings) = (job.pictures, job.keep_embeddings);
     let pool = ThreadPoolBuilder::new().num_threads(threads.unwrap_or(0)).build();
     let pool = Arc::new(pool.context("cannot start threads")?);
     let known = Arc::new(known);
     let transform = checkpoint.transform().clone();
-    let stages = Stages { transform, keep_pictures, known: Arc::downgrade(&known) };
+    let stages = Stages { transform, pictures, known: Arc::downgrade(&known) };
     let sources = inputs.sources()?.filter(move |source| !skip(&source.name));
     let batches = Batches::start(sources, stages, pool.clone(), batch_size, Stop::watch()?)?;
-    let classifier = pool.install(|| prompts::classifier(checkpoint, labels, &known, messages))?;
-    let network = Network::new(checkpoint, classifier, judgement, known, pool);
-    Ok(Records { batches, network, ready: Vec::new().into_iter(), has_ended: false })
+    let prompts = pool.install(|| PromptEmbeddings::new(checkpoint, labels, &known, messages))?;
+    let classifier = prompts.classifier(labels, checkpoint.scoring());
+    let network = Network::new(checkpoint, classifier, judgement, known, pool, keep_embeddings);
+    let prompts = keep_embeddings.then_some(prompts);
+    Ok(Records { batches, network, prompts, ready: Vec::new().into_iter(), has_ended: false })
 }
 
 /// The records of a run, each as soon as it and those before it are ready.
@@ -87,8 +93,22 @@ pub fn records<'a>(job: Job<'a>, messages: &Messages) -> Result<Records<'a>> {
 pub struct Records<'a> {
     batches: Batches,
     network: Network<'a>,
+    prompts: Option<PromptEmbeddings>,
     ready: std::vec::IntoIter<Record>,
     has_ended: bool,
+}
+
+impl Records<'_> {
+    /// Hands over the embeddings of the prompts, where they are to be kept, once.
+    pub fn take_prompts(&mut self) -> Option<PromptEmbeddings> {
+        self.prompts.take()
+    }
+
+    /// The median time that the network took for an image so far, in milliseconds, if it was given
+    /// enough images for that to mean something. Reading and decoding are not counted.
+    pub fn ms_per_image(&self) -> Option<f64> {
+        self.network.ms_per_image()
+    }
 }
 
 impl Iterator for Records<'_> {

@@ -2,7 +2,7 @@
 
 use crate::bug;
 use crate::cache::{ImageKey, ModelEmbeddings};
-use crate::input::{ImageName, ImageSource, Origin, ReadError};
+use crate::input::{Annotation, ImageName, ImageSource, Origin, ReadError};
 use crate::pixels::{Picture, Pixels, PixelsError, Transform};
 use crate::report::Failure;
 use std::slice;
@@ -16,6 +16,8 @@ pub(super) struct Prepared {
     pub picture: Option<Picture>,
     /// Whether a later member of the same archive may be a link to it.
     pub may_be_linked: bool,
+    /// What stands beside it.
+    pub annotations: Vec<Annotation>,
 }
 
 /// What an image gave so far.
@@ -38,16 +40,26 @@ pub(super) fn key_of(source: &ImageSource) -> ImageKey {
 
 /// Waits for a source's server.
 pub(super) fn fetch(source: ImageSource) -> ImageSource {
-    let name = source.name.clone();
+    let (name, annotations) = (source.name.clone(), source.annotations.clone());
     let read = bug::caught(|| source.read())
         .unwrap_or_else(|bug| Err(ReadError { kind: "internal", message: bug.to_string() }));
-    ImageSource { name, origin: read.map_or_else(Origin::Failed, Origin::Bytes) }
+    ImageSource { name, origin: read.map_or_else(Origin::Failed, Origin::Bytes), annotations }
+}
+
+/// What of the pictures is kept for their records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeptPictures {
+    None,
+    /// As they are.
+    Whole,
+    /// No side longer than so many pixels.
+    Thumbnails(u32),
 }
 
 /// What is done with an image before the network.
 pub(super) struct Stages {
     pub transform: Transform,
-    pub keep_pictures: bool,
+    pub pictures: KeptPictures,
     /// Embeddings of earlier runs. Held by the run alone, which ends when all is written.
     pub known: Weak<ModelEmbeddings>,
 }
@@ -57,7 +69,9 @@ impl Stages {
     pub(super) fn recognise(&self, source: &ImageSource, key: &ImageKey) -> Option<Prepared> {
         let content = match &source.origin {
             // A picture that is shown must be decoded.
-            Origin::File(_) if !self.keep_pictures => PreparedContent::Embedding(self.known(key)?),
+            Origin::File(_) if self.pictures == KeptPictures::None => {
+                PreparedContent::Embedding(self.known(key)?)
+            }
             Origin::SameAs(earlier) => PreparedContent::SameAs(earlier.clone()),
             _ => return None,
         };
@@ -66,13 +80,14 @@ impl Stages {
             content: Ok(content),
             picture: None,
             may_be_linked: false,
+            annotations: source.annotations.clone(),
         })
     }
 
     /// Reads and decodes an image; that something panics is a failure of this image alone.
     pub(super) fn prepare(&self, source: ImageSource, key: ImageKey) -> Prepared {
         let may_be_linked = matches!(source.origin, Origin::Bytes(_));
-        let image = source.name.clone();
+        let (image, annotations) = (source.name.clone(), source.annotations.clone());
         let work = || self.content(source.read(), key);
         let (content, picture) = match bug::caught(work).unwrap_or_else(|bug| {
             Err(Failure { kind: "internal", message: format!("clipclass itself is at fault: {bug}") })
@@ -80,7 +95,7 @@ impl Stages {
             Ok((content, picture)) => (Ok(content), picture),
             Err(failure) => (Err(failure), None),
         };
-        Prepared { image, content, picture, may_be_linked }
+        Prepared { image, content, picture, may_be_linked, annotations }
     }
 
     fn content(
@@ -91,7 +106,7 @@ impl Stages {
         let bytes = bytes.map_err(|error| Failure { kind: error.kind, message: error.to_string() })?;
         let key = key.with_bytes(&bytes);
         let known = self.known(&key);
-        if let (Some(embedding), false) = (&known, self.keep_pictures) {
+        if let (Some(embedding), KeptPictures::None) = (&known, self.pictures) {
             return Ok((PreparedContent::Embedding(embedding.clone()), None));
         }
         let failure = |error: PixelsError| Failure { kind: error.kind(), message: error.to_string() };
@@ -100,7 +115,12 @@ impl Stages {
             Some(embedding) => PreparedContent::Embedding(embedding),
             None => PreparedContent::Pixels(self.transform.apply(&picture).map_err(failure)?, key),
         };
-        Ok((content, self.keep_pictures.then_some(picture)))
+        let kept = match self.pictures {
+            KeptPictures::None => None,
+            KeptPictures::Whole => Some(picture),
+            KeptPictures::Thumbnails(longest_px) => Some(picture.thumbnail(longest_px)),
+        };
+        Ok((content, kept))
     }
 
     fn known(&self, key: &ImageKey) -> Option<Vec<f32>> {

@@ -5,24 +5,52 @@ use crate::cache::{KnownPrompt, ModelEmbeddings};
 use crate::labels::{Label, LabelSet};
 use crate::messages::Messages;
 use crate::model::Checkpoint;
-use crate::score::{Classifier, ensemble};
+use crate::model::tokenizer::cleaning::mojibake;
+use crate::score::{Classifier, Scoring, ensemble};
 use anyhow::Result;
 use std::collections::{HashMap, HashSet};
 
-/// Embeds the labels.
-pub(super) fn classifier(
-    checkpoint: &Checkpoint,
-    labels: &LabelSet,
-    known: &ModelEmbeddings,
-    messages: &Messages,
-) -> Result<Classifier> {
-    let all = labels.labels().iter().flat_map(|label| &label.prompts);
-    let embeddings = embed_prompts(checkpoint, all.map(String::as_str), known, messages)?;
-    let label = |label: &Label| {
-        ensemble(&label.prompts.iter().map(|prompt| &embeddings[prompt.as_str()][..]).collect::<Vec<_>>())
-    };
-    let values = labels.labels().iter().flat_map(label).collect();
-    Ok(Classifier::new(values, checkpoint.dim(), checkpoint.scoring()))
+/// The embedding of every prompt of a label set.
+#[derive(Debug, Clone)]
+pub struct PromptEmbeddings {
+    dim: usize,
+    rows: HashMap<String, Vec<f32>>,
+}
+
+impl PromptEmbeddings {
+    /// Embeds the prompts of all labels and decoys.
+    pub(super) fn new(
+        checkpoint: &Checkpoint,
+        labels: &LabelSet,
+        known: &ModelEmbeddings,
+        messages: &Messages,
+    ) -> Result<Self> {
+        let all = labels.labels().iter().chain(labels.decoys()).flat_map(|label| &label.prompts);
+        let rows = embed_prompts(checkpoint, all.map(String::as_str), known, messages)?;
+        let rows = rows.into_iter().map(|(prompt, row)| (prompt.to_owned(), row)).collect();
+        Ok(Self { dim: checkpoint.dim(), rows })
+    }
+
+    /// Width of an embedding, `D`.
+    pub fn dim(&self) -> usize {
+        self.dim
+    }
+
+    /// The embeddings of a label's prompts, in order.
+    ///
+    /// *Shape* rows `[D]`, unit length.
+    ///
+    /// *Panics* where the label is of another set.
+    pub fn of_label(&self, label: &Label) -> Vec<&[f32]> {
+        label.prompts.iter().map(|prompt| &self.rows[prompt][..]).collect()
+    }
+
+    /// The classifier of the set's labels and decoys.
+    pub(super) fn classifier(&self, labels: &LabelSet, scoring: Scoring) -> Classifier {
+        let rows =
+            |labels: &[Label]| labels.iter().flat_map(|label| ensemble(&self.of_label(label))).collect();
+        Classifier::new(rows(labels.labels()), self.dim, scoring).with_decoys(rows(labels.decoys()))
+    }
 }
 
 fn embed_prompts<'a>(
@@ -39,6 +67,14 @@ fn embed_prompts<'a>(
             "the prompt {prompt:?} is longer than the model's context; its end is not seen"
         ));
     };
+    for prompt in &prompts {
+        if let Some(meaning) = mojibake::probable_meaning(prompt) {
+            messages.warning(format_args!(
+                "the prompt {prompt:?} looks as if it had been decoded with the wrong encoding; if it means \
+                 {meaning:?}, write it as UTF-8"
+            ));
+        }
+    }
     let mut embeddings = HashMap::new();
     let mut unknown = Vec::new();
     for (&prompt, row) in prompts.iter().zip(known.prompts(&prompts)) {

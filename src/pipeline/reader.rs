@@ -190,12 +190,13 @@ mod tests {
     use super::*;
     use crate::cache::ModelEmbeddings;
     use crate::model::config::read_transform;
+    use crate::model::family::Family;
     use std::sync::Weak;
 
     fn start(sources: impl Iterator<Item = ImageSource> + Send + 'static) -> Batches {
         let stages = Stages {
-            transform: read_transform(None, 64).unwrap(),
-            keep_pictures: false,
+            transform: read_transform(None, Family::Clip, 64).unwrap(),
+            pictures: prepare::KeptPictures::None,
             known: Weak::<ModelEmbeddings>::new(),
         };
         let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
@@ -206,6 +207,7 @@ mod tests {
         (0..count).map(|i| ImageSource {
             name: crate::input::ImageName::new(format!("{i}.jpg")),
             origin: Origin::Bytes(Vec::new()),
+            annotations: Vec::new(),
         })
     }
 
@@ -234,8 +236,8 @@ mod tests {
 
     #[test]
     fn an_input_that_is_the_output_ends_the_run() {
-        let own = ImageSource { name: crate::input::ImageName::new("o.jpg"), origin: Origin::OwnOutput };
+        let own = ImageSource { origin: Origin::OwnOutput, ..sources(1).next().unwrap() };
         let mut batches = start(std::iter::once(own));
-        assert!(batches.next().err().unwrap().to_string().contains("o.jpg is both an input and the output"));
+        assert!(batches.next().err().unwrap().to_string().contains("0.jpg is both an input and the output"));
     }
 }

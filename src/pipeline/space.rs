@@ -28,6 +28,7 @@ pub fn key(checkpoint: &Checkpoint, digest: &ModelDigest) -> SpaceKey {
         None => ("none", None),
         Some(Resize::ShortestEdge(short)) => ("shortest edge", Some((*short, *short))),
         Some(Resize::Exact { height, width }) => ("exact", Some((*height, *width))),
+        Some(Resize::LongestEdge { long, fill }) => ("longest edge", Some((*long, u32::from(*fill)))),
     };
     SpaceKey::new()
         .field("model", *digest.bytes())

@@ -12,6 +12,7 @@ mod decode;
 mod orient;
 mod resample;
 
+use crate::formats::Foreign;
 use image::RgbImage;
 use resample::{Axis, resample};
 
@@ -30,6 +31,23 @@ impl Picture {
         self.0.height()
     }
 
+    /// The picture in small: no side longer than `longest_px`, none enlarged.
+    pub fn thumbnail(&self, longest_px: u32) -> Self {
+        let (width, height) = (self.width(), self.height());
+        let longest = width.max(height);
+        if longest <= longest_px {
+            return self.clone();
+        }
+        let axis = |from: u32| {
+            let to = (u64::from(from) * u64::from(longest_px) / u64::from(longest)).max(1);
+            Axis { from, to, kept: 0..to }
+        };
+        let (rows, columns) = (axis(height), axis(width));
+        let levels = resample(&self.0, &rows, &columns, Filter::Bicubic);
+        let thumbnail = RgbImage::from_raw(columns.to as u32, rows.to as u32, levels);
+        Self(thumbnail.expect("the window is of the thumbnail's size"))
+    }
+
     /// The levels: RGB after RGB, row by row.
     pub fn levels(&self) -> &[u8] {
         self.0.as_raw()
@@ -41,8 +59,13 @@ impl Picture {
 pub enum PixelsError {
     #[error("the file is empty")]
     Empty,
-    #[error("not an image in a format clipclass reads (JPEG, PNG, WebP, GIF, BMP, TIFF)")]
+    #[error(
+        "not an image in a format clipclass reads (JPEG, PNG, WebP, HEIC, AVIF, JPEG XL, GIF, BMP, TIFF)"
+    )]
     Format,
+    /// Something known that is no picture clipclass reads.
+    #[error("{0}")]
+    Foreign(Foreign),
     #[error("{0}")]
     Decode(String),
     #[error("{0}")]
@@ -56,7 +79,7 @@ impl PixelsError {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Empty => "empty",
-            Self::Format => "format",
+            Self::Format | Self::Foreign(_) => "format",
             Self::Decode(_) => "decode",
             Self::Limit(_) => "limit",
             Self::Size(_) => "size",
@@ -64,7 +87,7 @@ impl PixelsError {
     }
 }
 
-/// How an encoded image becomes the network's input; read from `preprocessor_config.json`.
+/// How an encoded image becomes the network's input; read from the model's configuration.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Transform {
     /// Target of the resize, absent when the model's configuration turns resizing off.
@@ -106,6 +129,7 @@ impl Transform {
         let (rows, columns) = match self.resize {
             None => (height.into(), width.into()),
             Some(Resize::Exact { height, width }) => (height.into(), width.into()),
+            Some(Resize::LongestEdge { long, .. }) => longest_edge(height, width, long)?,
             Some(Resize::ShortestEdge(short)) => {
                 let long = |long: u32, of: u32| u64::from(short) * u64::from(long) / u64::from(of);
                 if width <= height {
@@ -115,7 +139,11 @@ impl Transform {
                 }
             }
         };
-        let crop = self.crop.map_or((rows, columns), |(height, width)| (height.into(), width.into()));
+        let crop = match (self.crop, self.resize) {
+            (Some((height, width)), _) => (height.into(), width.into()),
+            (None, Some(Resize::LongestEdge { long, .. })) => (long.into(), long.into()),
+            (None, _) => (rows, columns),
+        };
         let size = self.image_size;
         if crop != (size.into(), size.into()) {
             return Err(PixelsError::Size(format!(
@@ -131,7 +159,11 @@ impl Transform {
         if (kept_rows, kept_columns) == (size as usize, size as usize) {
             return Ok(RgbImage::from_raw(size, size, window).expect("the window is of the crop's size"));
         }
-        let mut cropped = RgbImage::new(size, size);
+        let fill = match self.resize {
+            Some(Resize::LongestEdge { fill, .. }) => fill,
+            _ => 0,
+        };
+        let mut cropped = RgbImage::from_pixel(size, size, image::Rgb([fill; 3]));
         let padded_rows = cropped.chunks_exact_mut(size as usize * 3).skip(top);
         for (to, from) in padded_rows.zip(window.chunks_exact(kept_columns * 3)) {
             to[left * 3..][..from.len()].copy_from_slice(from);
@@ -145,6 +177,20 @@ impl Transform {
             ((level as f64 * self.rescale) as f32 - self.mean[channel]) / self.std[channel]
         })
     }
+}
+
+/// Height and width of a picture whose long side becomes `long` pixels, rounded as Python rounds
+/// (`open_clip/transform.py`, `ResizeKeepRatio`).
+fn longest_edge(height: u32, width: u32, long: u32) -> Result<(u64, u64), PixelsError> {
+    let ratio = f64::from(height.max(width)) / f64::from(long);
+    let side = |from: u32| (f64::from(from) / ratio).round_ties_even() as u64;
+    let (rows, columns) = (side(height), side(width));
+    if rows == 0 || columns == 0 {
+        return Err(PixelsError::Size(format!(
+            "the model's preprocessing makes {columns} × {rows} pixels of its {width} × {height}: it is too thin"
+        )));
+    }
+    Ok((rows, columns))
 }
 
 /// The part of an axis that a centre crop to `size` keeps, and the zeros put before it. An odd rest is
@@ -167,6 +213,9 @@ pub enum Resize {
     ShortestEdge(u32),
     /// Both sides are given; the aspect ratio may change.
     Exact { height: u32, width: u32 },
+    /// The long side becomes this many pixels; the aspect ratio stays, and levels of `fill` on both
+    /// sides make a square of it.
+    LongestEdge { long: u32, fill: u8 },
 }
 
 /// Interpolation filters, with Pillow's definitions.
@@ -234,6 +283,17 @@ mod tests {
     }
 
     #[test]
+    fn a_thumbnail_keeps_the_shape_and_is_never_larger() {
+        let size = |width, height| {
+            let small = picture(width, height, |_, _| 9).thumbnail(10);
+            assert!(small.levels().chunks_exact(3).all(|pixel| pixel == [9, 0, 255]));
+            (small.width(), small.height())
+        };
+        assert_eq!((size(40, 20), size(20, 40), size(9, 3)), ((10, 5), (5, 10), (9, 3)));
+        assert_eq!(size(5000, 1), (10, 1));
+    }
+
+    #[test]
     fn a_picture_smaller_than_the_crop_is_padded_with_zeros() {
         let cropped = transform(None, 4).resize_and_crop(&picture(1, 2, |_, _| 9)).unwrap();
         assert_eq!(reds(&cropped), [0, 0, 0, 0, 0, 9, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0]);
@@ -246,6 +306,21 @@ mod tests {
         let exact = transform(Some(Resize::Exact { height: 3, width: 3 }), 3);
         let picture = picture(4, 5, |x, y| (40 * x + 10 * y) as u8);
         assert_eq!(long.resize_and_crop(&picture).unwrap(), exact.resize_and_crop(&picture).unwrap());
+    }
+
+    #[test]
+    fn long_side_fits_and_the_rest_is_filled() {
+        let longest = |long, fill| Transform {
+            crop: None,
+            ..transform(Some(Resize::LongestEdge { long, fill }), long)
+        };
+        let fitted = longest(4, 7).resize_and_crop(&picture(8, 4, |_, _| 9)).unwrap();
+        assert_eq!(reds(&fitted), [7, 7, 7, 7, 9, 9, 9, 9, 9, 9, 9, 9, 7, 7, 7, 7]);
+        // 5 · 2 / 4 = 2.5 rows, rounded to the even number.
+        let fitted = longest(2, 7).resize_and_crop(&picture(4, 5, |_, _| 9)).unwrap();
+        assert_eq!(reds(&fitted), [9; 4]);
+        let error = longest(4, 0).resize_and_crop(&picture(100, 1, |_, _| 9)).unwrap_err();
+        assert!(error.kind() == "size" && error.to_string().contains("too thin"), "{error}");
     }
 
     #[test]

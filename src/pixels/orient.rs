@@ -33,6 +33,15 @@ pub fn orientation(bytes: &[u8], format: ImageFormat) -> Orientation {
         ImageFormat::Tiff => in_tiff(bytes),
         _ => Metadata::default(),
     };
+    upright(&metadata)
+}
+
+/// How a picture has to be turned that has nothing but Exif beside it.
+pub fn exif_orientation(exif: &[u8]) -> Orientation {
+    upright(&Metadata { exif: Some(exif.to_vec()), xmp: None })
+}
+
+fn upright(metadata: &Metadata) -> Orientation {
     let in_exif = metadata.exif.as_deref().and_then(|exif| tag_value(without_prefixes(exif), ORIENTATION));
     let code = in_exif.or_else(|| metadata.xmp.as_deref().and_then(xmp_orientation));
     let code = code.and_then(|code| u8::try_from(code).ok());

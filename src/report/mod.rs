@@ -3,26 +3,30 @@
 //! The record is the output contract; a format decides only how it is spelled.
 
 mod claim;
+mod html;
 mod json;
 mod output;
 mod picture;
 mod resume;
+mod shape;
 mod table;
 mod text;
 
 pub use output::{ClosedPipe, stdout};
-pub use resume::{Done, EarlierFailures, LabelRecipe, Recipe};
+pub use resume::{Done, EarlierFailures, FittedRecipe, LabelRecipe, Recipe};
+pub use shape::RecordShape;
 
-use crate::input::ImageName;
+use crate::input::{Annotation, ImageName};
 use crate::messages::Messages;
 use crate::pixels::Picture;
 use crate::score::Verdict;
 use anyhow::Result;
+use html::Html;
 use json::Json;
 use output::Destination;
 use std::io::Write;
 use std::path::Path;
-use table::{Columns, Csv, Markdown};
+use table::{Csv, Markdown};
 use text::Text;
 
 /// What became of one image.
@@ -32,6 +36,10 @@ pub struct Record {
     pub outcome: Result<Verdict, Failure>,
     /// The picture, where it is to be shown.
     pub picture: Option<Picture>,
+    /// Its embedding, `[D]`, where it is to be kept.
+    pub embedding: Option<Vec<f32>>,
+    /// What stands beside it in a shard, where that is asked for.
+    pub annotations: Vec<Annotation>,
 }
 
 /// Why an image was not classified.
@@ -55,6 +63,8 @@ pub enum Format {
     Csv,
     /// A table for people.
     Markdown,
+    /// A page for a browser.
+    Html,
 }
 
 /// Takes records, one after the other, as they come.
@@ -78,63 +88,91 @@ pub trait Sink {
 /// How a format spells records.
 trait Spelling {
     /// Writes what comes before all records.
-    fn begin(&mut self, _labels: &[String], _out: &mut dyn Write) -> Result<()> {
+    fn begin(&mut self, _shape: &RecordShape, _out: &mut dyn Write) -> Result<()> {
         Ok(())
     }
 
-    /// Writes one record. `labels` are the names that scores refer to.
-    fn write(&mut self, record: &Record, labels: &[String], out: &mut dyn Write) -> Result<()>;
+    /// Writes one record.
+    fn write(&mut self, record: &Record, shape: &RecordShape, out: &mut dyn Write) -> Result<()>;
+
+    /// Writes what comes after all records.
+    fn end(&mut self, _out: &mut dyn Write) -> Result<()> {
+        Ok(())
+    }
 }
 
-/// Opens a file, or standard output, for records of so many `top` scores, or of all, before the long
-/// work begins.
+/// Opens a file, or standard output, for records of a shape, before the long work begins.
 ///
 /// *Errors* when it cannot be written, or another run writes to it.
 pub fn open<'a>(
     format: Format,
     file: Option<&Path>,
-    labels: Vec<String>,
-    top: Option<usize>,
+    shape: RecordShape,
     messages: &'a Messages,
 ) -> Result<Box<dyn Sink + 'a>> {
     let output = file.map_or_else(Destination::stdout, Destination::file)?;
-    let columns = Columns::new(top, labels.len());
     let spelling: Box<dyn Spelling> = match format {
         Format::Text => Box::new(Text::new(output.terminal(), messages)),
         Format::Json => Box::new(Json),
-        Format::Csv => Box::new(Csv { columns, messages }),
-        Format::Markdown => Box::new(Markdown { columns }),
+        Format::Csv => Box::new(Csv { messages }),
+        Format::Markdown => Box::new(Markdown),
+        Format::Html => Box::new(Html),
     };
-    Ok(Box::new(Report { labels, output, spelling }))
+    Ok(Box::new(Report { shape, output, spelling }))
 }
 
 /// Goes on with the JSON Lines of an earlier run, and tells which images that one did.
 ///
 /// *Errors* when the file cannot be written, another run writes to it, or it holds anything but
 /// records that were made by the same recipe.
-pub fn resume(file: &Path, recipe: &Recipe, failures: EarlierFailures) -> Result<(Box<dyn Sink>, Done)> {
+pub fn resume(
+    file: &Path,
+    shape: RecordShape,
+    recipe: &Recipe,
+    failures: EarlierFailures,
+) -> Result<(Box<dyn Sink>, Done)> {
     let (output, done) = Destination::resume(file, recipe, failures)?;
-    let labels = recipe.labels.iter().map(|label| label.label.clone()).collect();
-    Ok((Box::new(Report { labels, output, spelling: Box::new(Json) }), done))
+    Ok((Box::new(Report { shape, output, spelling: Box::new(Json) }), done))
+}
+
+/// Where something is written all at once, opened before the long work begins.
+pub struct WholeOutput(Destination);
+
+impl WholeOutput {
+    /// Opens a file, or standard output.
+    ///
+    /// *Errors* when it cannot be written, or another run writes to it.
+    pub fn open(file: Option<&Path>) -> Result<Self> {
+        file.map_or_else(Destination::stdout, Destination::file).map(Self)
+    }
+
+    /// Writes all of it; a file gets its name.
+    ///
+    /// *Errors* when it cannot be written; as [`ClosedPipe`] when nobody reads it any more.
+    pub fn write(mut self, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+        self.0.write(write)?;
+        self.0.finish()
+    }
 }
 
 /// Records in one format, on their way to one output.
 struct Report<'a> {
-    labels: Vec<String>,
+    shape: RecordShape,
     output: Destination,
     spelling: Box<dyn Spelling + 'a>,
 }
 
 impl Sink for Report<'_> {
     fn begin(&mut self) -> Result<()> {
-        self.output.write(|out| self.spelling.begin(&self.labels, out))
+        self.output.write(|out| self.spelling.begin(&self.shape, out))
     }
 
     fn record(&mut self, record: &Record) -> Result<()> {
-        self.output.write(|out| self.spelling.write(record, &self.labels, out))
+        self.output.write(|out| self.spelling.write(record, &self.shape, out))
     }
 
-    fn end(self: Box<Self>) -> Result<()> {
+    fn end(mut self: Box<Self>) -> Result<()> {
+        self.output.write(|out| self.spelling.end(out))?;
         self.output.finish()
     }
 }

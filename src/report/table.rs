@@ -1,66 +1,103 @@
 //! Tables: one row an image, as CSV for programs or Markdown for people.
 //!
 //! The columns are the image, its prediction and probability, and a probability for each label; or
-//! pairs of label and probability, best first, where only the best were asked for.
+//! pairs of label and probability, best first, where only the best were asked for; then one for each
+//! decoy.
 
-use super::{Failure, Record, Spelling};
+use super::{Failure, Record, RecordShape, Spelling};
 use crate::messages::Messages;
+use crate::score::{Answer, Verdict};
 use anyhow::Result;
 use std::io::Write;
 
-/// What a table has a column for, beside the image.
+/// What stands between the labels that an image has.
+const SEPARATOR: &str = "|";
+
+/// What a cell of a table holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Columns {
-    /// Every label, in order.
-    Labels,
-    /// So many of the best.
-    Best(usize),
+enum Cell {
+    Words,
+    Number,
 }
 
-impl Columns {
-    pub(super) fn new(top: Option<usize>, labels: usize) -> Self {
-        top.map_or(Self::Labels, |top| Self::Best(top.min(labels)))
-    }
-
-    fn names(self, labels: &[String]) -> Vec<String> {
-        match self {
-            Self::Labels => labels.to_vec(),
-            Self::Best(count) => {
-                (1..=count).flat_map(|i| [format!("label_{i}"), format!("probability_{i}")]).collect()
-            }
+/// The columns of scores, with what they hold.
+fn score_columns(shape: &RecordShape) -> Vec<(String, Cell)> {
+    let mut columns: Vec<_> = match shape.top {
+        None => shape.labels.iter().map(|label| (label.clone(), Cell::Number)).collect(),
+        Some(top) => {
+            let pair = |i| [(format!("label_{i}"), Cell::Words), (format!("probability_{i}"), Cell::Number)];
+            (1..=top.min(shape.labels.len())).flat_map(pair).collect()
         }
+    };
+    columns.extend(shape.decoys.iter().map(|decoy| (format!("decoy: {decoy}"), Cell::Number)));
+    columns
+}
+
+/// The cells of scores, with probabilities spelled so.
+fn score_cells(verdict: &Verdict, shape: &RecordShape, spell: impl Fn(f32) -> String) -> Vec<String> {
+    let mut cells = Vec::new();
+    for score in &verdict.scores {
+        if shape.top.is_some() {
+            cells.push(shape.name(score.label).to_owned());
+        }
+        cells.push(spell(score.probability));
     }
+    cells.extend(verdict.decoys.iter().map(|decoy| spell(decoy.probability)));
+    cells
+}
+
+fn joined(labels: &[usize], shape: &RecordShape) -> String {
+    let names = labels.iter().map(|label| shape.name(*label));
+    names.collect::<Vec<_>>().join(SEPARATOR)
 }
 
 pub(super) struct Csv<'a> {
-    pub columns: Columns,
     pub messages: &'a Messages,
 }
 
-impl Spelling for Csv<'_> {
-    fn begin(&mut self, labels: &[String], out: &mut dyn Write) -> Result<()> {
-        let fixed = ["image", "prediction", "probability"].map(str::to_owned);
-        write_csv(fixed.into_iter().chain(self.columns.names(labels)), out)
+impl Csv<'_> {
+    /// What comes before the scores, after the image.
+    fn columns(shape: &RecordShape) -> Vec<&'static str> {
+        let mut columns = vec!["prediction", "probability"];
+        columns.extend((shape.answer == Answer::Several).then_some("predictions"));
+        columns.extend(shape.has_rules.then_some("rejected"));
+        columns.extend(shape.told_scoring().is_some().then_some("scoring"));
+        columns.extend(shape.has_sets.then_some("prediction_set"));
+        columns
     }
 
-    fn write(&mut self, record: &Record, labels: &[String], out: &mut dyn Write) -> Result<()> {
+    fn cells(verdict: &Verdict, shape: &RecordShape) -> Vec<String> {
+        let prediction = verdict.prediction.map_or("", |label| shape.name(label));
+        let mut cells = vec![prediction.to_owned(), verdict.probability.to_string()];
+        if shape.answer == Answer::Several {
+            cells.push(joined(verdict.predictions.as_deref().unwrap_or_default(), shape));
+        }
+        if shape.has_rules {
+            cells.push(verdict.rejection.map_or("", |rejection| rejection.rule.name()).to_owned());
+        }
+        cells.extend(shape.told_scoring().map(str::to_owned));
+        if shape.has_sets {
+            cells.push(joined(verdict.set.as_deref().unwrap_or_default(), shape));
+        }
+        cells.extend(score_cells(verdict, shape, |probability| probability.to_string()));
+        cells
+    }
+}
+
+impl Spelling for Csv<'_> {
+    fn begin(&mut self, shape: &RecordShape, out: &mut dyn Write) -> Result<()> {
+        let fixed = std::iter::once("image").chain(Self::columns(shape)).map(str::to_owned);
+        write_csv(fixed.chain(score_columns(shape).into_iter().map(|(name, _)| name)), out)
+    }
+
+    fn write(&mut self, record: &Record, shape: &RecordShape, out: &mut dyn Write) -> Result<()> {
         let image = record.image.as_os_str().as_encoded_bytes().to_vec();
         let cells = match &record.outcome {
-            Ok(verdict) => {
-                let prediction = verdict.prediction.map_or("", |label| &labels[label]);
-                let mut cells = vec![prediction.to_owned(), verdict.probability.to_string()];
-                for score in &verdict.scores {
-                    if self.columns != Columns::Labels {
-                        cells.push(labels[score.label].clone());
-                    }
-                    cells.push(score.probability.to_string());
-                }
-                cells
-            }
+            Ok(verdict) => Self::cells(verdict, shape),
             // There is no column for it, and the row must not look like a verdict.
             Err(failure) => {
                 self.messages.failure(&record.image, failure);
-                vec![String::new(); 2 + self.columns.names(labels).len()]
+                vec![String::new(); Self::columns(shape).len() + score_columns(shape).len()]
             }
         };
         write_csv(std::iter::once(image).chain(cells.into_iter().map(String::into_bytes)), out)
@@ -73,42 +110,62 @@ fn write_csv(cells: impl IntoIterator<Item = impl AsRef<[u8]>>, out: &mut dyn Wr
     Ok(writer.flush()?)
 }
 
-pub(super) struct Markdown {
-    pub columns: Columns,
+pub(super) struct Markdown;
+
+impl Markdown {
+    /// What is said of an image, in the last column.
+    fn conclusion(verdict: &Verdict, shape: &RecordShape) -> String {
+        let mut conclusion = match (&verdict.predictions, verdict.prediction, &verdict.rejection) {
+            (Some(labels), Some(_), _) => {
+                labels.iter().map(|label| shape.name(*label)).collect::<Vec<_>>().join(", ")
+            }
+            (_, Some(label), _) => shape.name(label).to_owned(),
+            (_, None, Some(rejection)) => format!("none ({})", rejection.rule.name()),
+            (_, None, None) => "none".to_owned(),
+        };
+        if let Some(set) = &verdict.set {
+            let names: Vec<_> = set.iter().map(|label| shape.name(*label)).collect();
+            conclusion += &format!(" (set: {})", names.join(", "));
+        }
+        conclusion
+    }
 }
 
 impl Spelling for Markdown {
-    fn begin(&mut self, labels: &[String], out: &mut dyn Write) -> Result<()> {
-        let names = self.columns.names(labels);
-        write_markdown("image", &names, "prediction", out)?;
-        let numbers = names.iter().map(|name| match self.columns {
-            Columns::Best(_) if name.starts_with("label") => "---",
-            _ => "---:",
+    fn begin(&mut self, shape: &RecordShape, out: &mut dyn Write) -> Result<()> {
+        let columns = score_columns(shape);
+        let names: Vec<_> = columns.iter().map(|(name, _)| name.clone()).collect();
+        let last = if shape.answer == Answer::Several { "predictions" } else { "prediction" };
+        let last = match shape.told_scoring() {
+            Some(scoring) => format!("{last} ({scoring})"),
+            None => last.to_owned(),
+        };
+        write_markdown("image", &names, &last, out)?;
+        let rules = columns.iter().map(|(_, cell)| match cell {
+            Cell::Words => "---",
+            Cell::Number => "---:",
         });
-        Ok(writeln!(out, "| --- | {} | --- |", numbers.collect::<Vec<_>>().join(" | "))?)
+        Ok(writeln!(out, "| --- | {} | --- |", rules.collect::<Vec<_>>().join(" | "))?)
     }
 
-    fn write(&mut self, record: &Record, labels: &[String], out: &mut dyn Write) -> Result<()> {
-        let (cells, prediction) = match &record.outcome {
-            Ok(verdict) => {
-                let cells = verdict.scores.iter().flat_map(|score| {
-                    let label = (self.columns != Columns::Labels).then(|| labels[score.label].clone());
-                    label.into_iter().chain([format!("{:.4}", score.probability)])
-                });
-                (cells.collect(), verdict.prediction.map_or("none", |label| &labels[label]).to_owned())
-            }
+    fn write(&mut self, record: &Record, shape: &RecordShape, out: &mut dyn Write) -> Result<()> {
+        let (cells, conclusion) = match &record.outcome {
+            Ok(verdict) => (
+                score_cells(verdict, shape, |probability| format!("{probability:.4}")),
+                Self::conclusion(verdict, shape),
+            ),
             Err(Failure { message, .. }) => {
-                (vec![String::new(); self.columns.names(labels).len()], format!("failed: {message}"))
+                (vec![String::new(); score_columns(shape).len()], format!("failed: {message}"))
             }
         };
-        write_markdown(&record.image.to_string(), &cells, &prediction, out)
+        write_markdown(&record.image.to_string(), &cells, &conclusion, out)
     }
 }
 
-fn write_markdown(image: &str, cells: &[String], prediction: &str, out: &mut dyn Write) -> Result<()> {
+fn write_markdown(image: &str, cells: &[String], conclusion: &str, out: &mut dyn Write) -> Result<()> {
     let cells: Vec<_> = std::iter::once(image)
         .chain(cells.iter().map(String::as_str))
-        .chain([prediction])
+        .chain([conclusion])
         .map(|cell| cell.replace(['\n', '\r'], " ").replace('|', "\\|"))
         .collect();
     Ok(writeln!(out, "| {} |", cells.join(" | "))?)
@@ -118,30 +175,42 @@ fn write_markdown(image: &str, cells: &[String], prediction: &str, out: &mut dyn
 mod tests {
     use super::*;
     use crate::input::ImageName;
-    use crate::score::{Score, Verdict};
+    use crate::score::{Classifier, Judgement, Scoring};
 
-    fn spell(mut spelling: impl Spelling) -> String {
-        let labels = ["a cat".to_owned(), "a dog, or | wolf".to_owned()];
-        let score = |label, probability| Score { label, cosine: 0.0, logit: 0.0, probability };
-        let verdict =
-            Verdict { prediction: Some(1), probability: 0.75, scores: vec![score(0, 0.25), score(1, 0.75)] };
+    /// The table of a picture that is the second label rather than the first, and of one that fails.
+    fn spell(mut spelling: impl Spelling, shape: &RecordShape, judgement: &Judgement) -> String {
+        let decoys = [0.0, 1.0].repeat(shape.decoys.len());
+        let classifier = Classifier::new(vec![0.0, 1.0, 1.0, 0.0], 2, shape.scoring).with_decoys(decoys);
+        let verdict = classifier.judge(&[1.0, 0.0], judgement).unwrap();
         let failure = Failure { kind: "decode", message: "cut off".to_owned() };
         let mut out = Vec::new();
-        spelling.begin(&labels, &mut out).unwrap();
+        spelling.begin(shape, &mut out).unwrap();
         for (image, outcome) in [("a.jpg", Ok(verdict)), ("b.jpg", Err(failure))] {
-            let record = Record { image: ImageName::new(image), outcome, picture: None };
-            spelling.write(&record, &labels, &mut out).unwrap();
+            let record = Record {
+                image: ImageName::new(image),
+                outcome,
+                picture: None,
+                embedding: None,
+                annotations: Vec::new(),
+            };
+            spelling.write(&record, shape, &mut out).unwrap();
         }
         String::from_utf8(out).unwrap()
+    }
+
+    /// So sharp that the second label has all of the probability.
+    fn shape() -> RecordShape {
+        let scoring = Scoring::Softmax { scale: 1000.0 };
+        RecordShape { scoring, ..RecordShape::of_labels(&["a cat", "a dog, or | wolf"]) }
     }
 
     #[test]
     fn csv_has_a_column_for_each_label() {
         let messages = Messages::new(true);
         assert_eq!(
-            spell(Csv { columns: Columns::Labels, messages: &messages }),
+            spell(Csv { messages: &messages }, &shape(), &Judgement::default()),
             "image,prediction,probability,a cat,\"a dog, or | wolf\"\n\
-             a.jpg,\"a dog, or | wolf\",0.75,0.25,0.75\n\
+             a.jpg,\"a dog, or | wolf\",1,0,1\n\
              b.jpg,,,,\n"
         );
     }
@@ -149,21 +218,64 @@ mod tests {
     #[test]
     fn csv_of_the_best_has_pairs_of_columns() {
         let messages = Messages::new(true);
-        let csv = spell(Csv { columns: Columns::new(Some(9), 2), messages: &messages });
-        assert!(csv.starts_with(
-            "image,prediction,probability,label_1,probability_1,label_2,probability_2\n\
-             a.jpg,\"a dog, or | wolf\",0.75,a cat,0.25,\"a dog, or | wolf\",0.75\n"
-        ));
+        let shape = RecordShape { top: Some(9), ..shape() };
+        let judgement = Judgement { top: Some(9), ..Default::default() };
+        let csv = spell(Csv { messages: &messages }, &shape, &judgement);
+        assert!(
+            csv.starts_with(
+                "image,prediction,probability,label_1,probability_1,label_2,probability_2\n\
+             a.jpg,\"a dog, or | wolf\",1,\"a dog, or | wolf\",1,a cat,0\n"
+            ),
+            "{csv}"
+        );
+    }
+
+    #[test]
+    fn csv_has_columns_for_all_that_was_asked_for() {
+        let messages = Messages::new(true);
+        let shape = RecordShape {
+            decoys: vec!["junk".to_owned()],
+            scoring: Scoring::Sigmoid { scale: 0.0, bias: 0.0 },
+            answer: Answer::Several,
+            has_rules: true,
+            has_sets: true,
+            ..shape()
+        };
+        let several = Judgement { answer: Answer::Several, set_probability: Some(0.5), ..Default::default() };
+        let columns = "image,prediction,probability,predictions,rejected,scoring,prediction_set,\
+                       a cat,\"a dog, or | wolf\",decoy: junk\n";
+        let both = "\"a cat|a dog, or | wolf\"";
+        assert_eq!(
+            spell(Csv { messages: &messages }, &shape, &several),
+            format!("{columns}a.jpg,a cat,0.5,{both},,sigmoid,{both},0.5,0.5,0.5\nb.jpg,,,,,,,,,\n")
+        );
+        let none = Judgement { threshold: 0.6, ..several };
+        assert_eq!(
+            spell(Csv { messages: &messages }, &shape, &none),
+            format!("{columns}a.jpg,,0.5,,threshold,sigmoid,{both},0.5,0.5,0.5\nb.jpg,,,,,,,,,\n")
+        );
     }
 
     #[test]
     fn markdown_is_a_table_with_the_prediction_last() {
         assert_eq!(
-            spell(Markdown { columns: Columns::Labels }),
+            spell(Markdown, &shape(), &Judgement::default()),
             "| image | a cat | a dog, or \\| wolf | prediction |\n\
              | --- | ---: | ---: | --- |\n\
-             | a.jpg | 0.2500 | 0.7500 | a dog, or \\| wolf |\n\
+             | a.jpg | 0.0000 | 1.0000 | a dog, or \\| wolf |\n\
              | b.jpg |  |  | failed: cut off |\n"
         );
+    }
+
+    #[test]
+    fn markdown_says_how_it_was_scored_and_what_rejected() {
+        let scoring = Scoring::Sigmoid { scale: 0.0, bias: 0.0 };
+        let shape = RecordShape { top: Some(1), scoring, ..shape() };
+        let judgement = Judgement { top: Some(1), threshold: 0.6, ..Default::default() };
+        assert!(spell(Markdown, &shape, &judgement).starts_with(
+            "| image | label_1 | probability_1 | prediction (sigmoid) |\n\
+             | --- | --- | ---: | --- |\n\
+             | a.jpg | a cat | 0.5000 | none (threshold) |\n"
+        ));
     }
 }

@@ -1,8 +1,8 @@
 //! Text for people.
 
-use super::{Record, Spelling, picture};
+use super::{Record, RecordShape, Spelling, picture};
 use crate::messages::{Messages, stdout_has_colour};
-use crate::score::{Score, Verdict};
+use crate::score::{Answer, Rejection, Rule, Score, Verdict};
 use anyhow::Result;
 use std::io::Write;
 use unicode_width::UnicodeWidthStr;
@@ -34,22 +34,67 @@ impl<'a> Text<'a> {
         if self.colour { style } else { PLAIN }
     }
 
-    fn write_verdict(&self, verdict: &Verdict, labels: &[String], out: &mut dyn Write) -> Result<()> {
-        let names: Vec<_> = verdict.scores.iter().map(|score| self.name(&labels[score.label])).collect();
+    fn write_verdict(&self, verdict: &Verdict, shape: &RecordShape, out: &mut dyn Write) -> Result<()> {
+        let scores: Vec<_> = verdict.scores.iter().chain(&verdict.decoys).collect();
+        let name = |score: &&Score| {
+            let name = self.name(shape.name(score.label));
+            if score.label < shape.labels.len() { name } else { format!("{name} (decoy)") }
+        };
+        let names: Vec<_> = scores.iter().map(name).collect();
         let width = names.iter().map(|name| name.width()).max().unwrap_or(0);
-        for (Score { label, probability, .. }, name) in verdict.scores.iter().zip(&names) {
+        for (Score { label, probability, .. }, name) in scores.into_iter().zip(&names) {
             let padding = width - name.width();
-            let style = self.style(if Some(*label) == verdict.prediction { BOLD } else { PLAIN });
+            let is_given = match &verdict.predictions {
+                Some(predictions) => predictions.contains(label),
+                None => Some(*label) == verdict.prediction,
+            };
+            let style = self.style(if is_given { BOLD } else { PLAIN });
             write!(out, "{style}  {name}{:padding$}  {probability:.4}{style:#}", "")?;
             if self.terminal {
                 write!(out, "  {}", bar(*probability))?;
             }
             writeln!(out)?;
         }
-        let prediction = verdict.prediction.map(|label| self.name(&labels[label]));
+        if let Some(scoring) = shape.told_scoring() {
+            writeln!(out, "scoring: {scoring}, each label by itself")?;
+        }
         let style = self.style(BOLD);
-        writeln!(out, "prediction: {style}{}{style:#}", prediction.as_deref().unwrap_or("none"))?;
+        let labels = match (&verdict.predictions, verdict.prediction) {
+            (Some(predictions), _) => predictions.clone(),
+            (None, prediction) => prediction.into_iter().collect(),
+        };
+        let what = if shape.answer == Answer::Several { "predictions" } else { "prediction" };
+        write!(out, "{what}: {style}{}{style:#}", self.names(&labels, shape))?;
+        match &verdict.rejection {
+            Some(rejection) => writeln!(out, " ({})", self.reason(rejection, shape))?,
+            None => writeln!(out)?,
+        }
+        if let Some(set) = &verdict.set {
+            writeln!(out, "prediction set: {}", self.names(set, shape))?;
+        }
         Ok(())
+    }
+
+    fn names(&self, labels: &[usize], shape: &RecordShape) -> String {
+        let names: Vec<_> = labels.iter().map(|label| self.name(shape.name(*label))).collect();
+        if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+    }
+
+    /// Why there is no prediction.
+    fn reason(&self, rejection: &Rejection, shape: &RecordShape) -> String {
+        let Rejection { rule, best, value, least } = *rejection;
+        let name = self.name(shape.name(best.label));
+        let probability =
+            below(best.probability, if rule == Rule::Threshold { least } else { f32::INFINITY });
+        let why = match rule {
+            Rule::Decoy => "a decoy".to_owned(),
+            // A fitted threshold may be of another quantity.
+            Rule::Threshold if value == best.probability => format!("below {least}"),
+            Rule::Threshold => format!("{} below its threshold, {least}", below(value, least)),
+            Rule::Cosine => format!("cosine {} below {least}", below(value, least)),
+            Rule::Margin => format!("margin {} below {least}", below(value, least)),
+        };
+        format!("best: {name}, {probability}, {why}")
     }
 
     /// A label as it is, or without what would steer a terminal.
@@ -66,7 +111,7 @@ impl<'a> Text<'a> {
 }
 
 impl Spelling for Text<'_> {
-    fn write(&mut self, record: &Record, labels: &[String], out: &mut dyn Write) -> Result<()> {
+    fn write(&mut self, record: &Record, shape: &RecordShape, out: &mut dyn Write) -> Result<()> {
         let verdict = match &record.outcome {
             Ok(verdict) => verdict,
             Err(failure) => {
@@ -88,8 +133,15 @@ impl Spelling for Text<'_> {
             out.write_all(record.image.as_os_str().as_encoded_bytes())?;
             writeln!(out)?;
         }
-        self.write_verdict(verdict, labels, out)
+        self.write_verdict(verdict, shape, out)
     }
+}
+
+/// A value that is less than a limit, in as few digits as show that.
+fn below(value: f32, limit: f32) -> String {
+    let spelled = [2, 4].map(|digits| format!("{value:.digits$}")).into_iter();
+    let shows = |text: &String| text.parse::<f32>().is_ok_and(|shown| shown < limit);
+    spelled.into_iter().find(shows).unwrap_or_else(|| value.to_string())
 }
 
 /// A bar as long as a probability, to an eighth of a cell.
@@ -98,4 +150,77 @@ fn bar(probability: f32) -> String {
     let mut bar = "█".repeat(eighths / 8);
     bar.extend((eighths % 8).checked_sub(1).map(|i| EIGHTHS[i]));
     bar
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::input::ImageName;
+    use crate::score::{Classifier, Judgement, Scoring};
+
+    /// What is said of a picture whose cosine with the labels is 0.5 and 0.3, and with the decoy as given.
+    fn conclusion(shape: &RecordShape, decoy: &[f32], judgement: Judgement) -> String {
+        let row = |cosine: &f32| [*cosine, (1.0 - cosine * cosine).sqrt()];
+        let classifier = Classifier::new([0.5, 0.3].iter().flat_map(row).collect(), 2, shape.scoring)
+            .with_decoys(decoy.iter().flat_map(row).collect());
+        let outcome = Ok(classifier.judge(&[1.0, 0.0], &judgement).unwrap());
+        let record = Record {
+            image: ImageName::new("a.jpg"),
+            outcome,
+            picture: None,
+            embedding: None,
+            annotations: Vec::new(),
+        };
+        let mut out = Vec::new();
+        let messages = Messages::new(true);
+        Text::new(false, &messages).write(&record, shape, &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let scores = 1 + 2 + decoy.len();
+        text.lines().skip(scores).collect::<Vec<_>>().join("\n")
+    }
+
+    fn shape() -> RecordShape {
+        let scoring = Scoring::Softmax { scale: 10.0 };
+        RecordShape { scoring, decoys: vec!["junk".into()], ..RecordShape::of_labels(&["a cat", "a dog"]) }
+    }
+
+    #[test]
+    fn it_is_said_why_there_is_no_prediction() {
+        let threshold = Judgement { threshold: 0.9, ..Default::default() };
+        assert_eq!(conclusion(&shape(), &[], threshold), "prediction: none (best: a cat, 0.88, below 0.9)");
+        let close = Judgement { threshold: 0.881, ..Default::default() };
+        assert_eq!(conclusion(&shape(), &[], close), "prediction: none (best: a cat, 0.88, below 0.881)");
+        let closer = Judgement { threshold: 0.8800, ..Default::default() };
+        assert_eq!(conclusion(&shape(), &[], closer), "prediction: a cat");
+        let cosine = Judgement { min_cosine: Some(0.55), ..Default::default() };
+        let expected = "prediction: none (best: a cat, 0.88, cosine 0.50 below 0.55)";
+        assert_eq!(conclusion(&shape(), &[], cosine), expected);
+        let margin = Judgement { min_margin: Some(0.8), ..Default::default() };
+        let expected = "prediction: none (best: a cat, 0.88, margin 0.76 below 0.8)";
+        assert_eq!(conclusion(&shape(), &[], margin), expected);
+        let expected = "prediction: none (best: junk, 0.71, a decoy)";
+        assert_eq!(conclusion(&shape(), &[0.6], Judgement::default()), expected);
+    }
+
+    #[test]
+    fn a_value_has_the_digits_that_show_what_it_is_below() {
+        assert_eq!(below(0.4961, 0.5), "0.4961");
+        assert_eq!(below(0.49999, 0.5), "0.49999");
+        assert_eq!(below(0.41, 0.5), "0.41");
+    }
+
+    #[test]
+    fn several_labels_a_set_and_a_sigmoid_have_lines_of_their_own() {
+        let scoring = Scoring::Sigmoid { scale: 10.0, bias: -2.0 };
+        let shape = RecordShape { scoring, answer: Answer::Several, ..shape() };
+        let judgement = Judgement {
+            threshold: 0.5,
+            set_probability: Some(0.8),
+            answer: Answer::Several,
+            ..Default::default()
+        };
+        let expected =
+            "scoring: sigmoid, each label by itself\npredictions: a cat, a dog\nprediction set: a cat";
+        assert_eq!(conclusion(&shape, &[], judgement), expected);
+    }
 }

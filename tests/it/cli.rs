@@ -107,7 +107,10 @@ fn below_the_threshold_the_prediction_is_none() {
     let record = &records_of(&classify(&["--json"]), 0)[0];
     assert_eq!(record["prediction"], Value::Null);
     assert!(record["probability"].as_f64().unwrap() >= 0.5);
-    assert!(stdout_of(&classify(&[]), 0).ends_with("prediction: none\n"));
+    assert_eq!(record["rejected"], "threshold");
+    let text = stdout_of(&classify(&[]), 0);
+    let last = text.lines().last().unwrap();
+    assert!(last.starts_with("prediction: none (best: ") && last.ends_with(", below 0.999999)"), "{last}");
 }
 
 #[test]

@@ -3,10 +3,17 @@
 
 mod cache;
 mod cli;
+mod containers;
+mod containers;
+mod families;
+mod formula;
+mod golden;
+mod html;
 mod hub;
 mod input;
 mod int8;
 mod labels;
+mod models;
 mod oracle;
 mod parity;
 mod pinned;
@@ -15,6 +22,8 @@ mod runs;
 mod server;
 #[cfg(unix)]
 mod streams;
+mod tokens;
+mod verdicts;
 mod web;
 mod weights;
 mod world;

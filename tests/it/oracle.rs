@@ -51,7 +51,8 @@ fn oracle_config(config: &ModelConfig) -> OracleConfig {
 }
 
 fn config() -> Result<ModelConfig> {
-    ModelConfig::read(&OpenFile::open(FileRole::Config, &Path::new(MODEL).join("config.json"))?)
+    let file = OpenFile::open(FileRole::Config, &Path::new(MODEL).join("config.json"))?;
+    Ok(ModelConfig::read(Layout::HuggingFace, &file, None)?.0)
 }
 
 /// The tensors of both towers.

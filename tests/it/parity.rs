@@ -2,65 +2,35 @@
 //!
 //! `fixtures/README.md` says what made them. What Pillow says is in `pixels.rs`.
 
+use crate::formula::{uniform, weight};
+use crate::golden::{assert_same_embeddings, json, rows, rows_of};
 use crate::world::{MODEL, clipclass};
 use anyhow::Result;
-use candle_core::Tensor;
 use clipclass::hub::{FileRole, OpenFile, TokenizerFiles, WeightFiles};
 use clipclass::model::backend::{Backend, Products};
 use clipclass::model::config::ModelConfig;
-use clipclass::model::family::Family;
 use clipclass::model::layout::Layout;
-use clipclass::model::tokenizer::Tokenizer;
+use clipclass::model::tokenizer::cleaning::{FolderCleaning, TextCleaning};
+use clipclass::model::tokenizer::{Dialect, PromptFormat, Tokenizer};
 use clipclass::model::tower::{TextTower, TextWeights, VisionTower, VisionWeights};
 use clipclass::model::weights::Weights;
 use clipclass::pixels::Pixels;
-use rayon::prelude::*;
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, TensorView};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-fn json(path: &str) -> Value {
-    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
-}
-
 fn read_config(path: &Path) -> Result<ModelConfig> {
-    ModelConfig::read(&OpenFile::open(FileRole::Config, path)?)
-}
-
-/// The rows of a golden tensor.
-fn rows(file: &str, name: &str) -> Vec<Vec<f32>> {
-    let bytes = fs::read(file).unwrap();
-    let tensors = SafeTensors::deserialize(&bytes).unwrap();
-    let tensor = tensors.tensor(name).unwrap();
-    let width = *tensor.shape().last().unwrap();
-    let values: Vec<_> = tensor.data().as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
-    values.chunks_exact(width).map(<[f32]>::to_vec).collect()
-}
-
-/// Fails unless every embedding points where the golden one does, and every element is near it.
-#[track_caller]
-fn assert_same_embeddings(ours: &[Vec<f32>], golden: &[Vec<f32>], element: f32) {
-    assert_eq!(ours.len(), golden.len());
-    for (i, (ours, golden)) in ours.iter().zip(golden).enumerate() {
-        let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(a * b)).sum::<f64>();
-        let cosine = dot(ours, golden) / (dot(ours, ours) * dot(golden, golden)).sqrt();
-        assert!(cosine >= 0.999999, "embedding {i}: cosine {cosine}");
-        let apart = ours.iter().zip(golden).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        assert!(apart <= element, "embedding {i}: an element is {apart} off");
-    }
-}
-
-fn rows_of(tensor: &Tensor) -> Vec<Vec<f32>> {
-    tensor.to_vec2().unwrap()
+    Ok(ModelConfig::read(Layout::HuggingFace, &OpenFile::open(FileRole::Config, path)?, None)?.0)
 }
 
 // Tokens.
 
 /// Compares the token ids of all prompts with those of transformers.
 fn assert_same_tokens(files: &TokenizerFiles, vocabulary: &str, place: usize) {
-    let tokenizer = Tokenizer::read(&files.open().unwrap(), Family::Clip, 77).unwrap();
+    let format = PromptFormat { dialect: Dialect::Clip, context: 77, cleaning: FolderCleaning::Nothing };
+    let tokenizer = Tokenizer::read(&files.open().unwrap(), format, TextCleaning::Folder).unwrap();
     let golden = json("fixtures/golden/tokens.json");
     let prompts = golden["prompts"].as_array().unwrap();
     assert!(prompts.len() >= 200);
@@ -102,37 +72,6 @@ fn tokens_of_the_real_vocabulary_are_those_of_transformers() {
 }
 
 // Networks whose weights come from a formula.
-
-fn fnv1a(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |h, byte| (h ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
-}
-
-fn uniform(name: &str, count: usize, exponent: i32) -> Vec<f32> {
-    let hash = fnv1a(name);
-    let seed = (hash ^ (hash >> 32)) as u32;
-    let scale = 2f32.powi(exponent - 23);
-    let value = |i: u32| {
-        let mut x = i.wrapping_mul(0x9e37_79b9).wrapping_add(seed);
-        x = (x ^ (x >> 16)).wrapping_mul(0x85eb_ca6b);
-        x = (x ^ (x >> 13)).wrapping_mul(0xc2b2_ae35);
-        x ^= x >> 16;
-        ((x >> 8) as i32 - (1 << 23)) as f32 * scale
-    };
-    (0..count as u32).into_par_iter().map(value).collect()
-}
-
-fn weight(name: &str, shape: &[usize]) -> Vec<f32> {
-    let count = shape.iter().product();
-    match shape {
-        [] => vec![4.6052],
-        [_] if name.ends_with("weight") => uniform(name, count, -3).iter().map(|x| 1.0 + x).collect(),
-        [_] => uniform(name, count, -4),
-        [_, inputs @ ..] => {
-            let inputs: usize = inputs.iter().product();
-            uniform(name, count, -(inputs.ilog2() as i32 / 2))
-        }
-    }
-}
 
 /// Names and shapes of a checkpoint's tensors.
 fn tensors_of(config: &ModelConfig) -> BTreeMap<String, Vec<usize>> {

@@ -1,6 +1,7 @@
 //! The fixture images, resized and cropped, against what Pillow and torchvision make of them.
 
 use clipclass::model::config::read_transform;
+use clipclass::model::family::Family;
 use clipclass::pixels::{Picture, PixelsError, Transform};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ fn resized_and_cropped(path: &Path, transform: &Transform) -> Result<Vec<u8>, Pi
 fn fixture_images_become_pillows_pixels() {
     let mut wrong = Vec::new();
     for size in [64, 224] {
-        let transform = read_transform(None, size).unwrap();
+        let transform = read_transform(None, Family::Clip, size).unwrap();
         let goldens = fs::read_dir(fixtures().join(format!("golden/pixels-{size}"))).unwrap();
         for golden in goldens.map(|entry| entry.unwrap().path()) {
             let expected = Picture::decode(&fs::read(&golden).unwrap()).unwrap();

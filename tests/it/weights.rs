@@ -153,8 +153,8 @@ fn damaged_files_are_refused() {
     fs::write(&weights, &whole).unwrap();
     fs::write(folder.path().join("tokenizer.json"), "{}").unwrap();
     assert!(refusal(folder.path()).contains("tokenizer.json"));
-    fs::write(folder.path().join("config.json"), r#"{"model_type": "siglip"}"#).unwrap();
-    assert!(refusal(folder.path()).contains("\"siglip\""));
+    fs::write(folder.path().join("config.json"), r#"{"model_type": "blip"}"#).unwrap();
+    assert!(refusal(folder.path()).contains("\"blip\""));
 }
 
 #[test]

@@ -6,13 +6,17 @@
 
 mod links;
 mod members;
+mod samples;
 
 use super::formats::{HEAD_BYTES, has_image_extension, has_no_extension, is_hidden, is_image};
 use super::part::Deal;
 use super::stream::Flow;
-use super::{IMAGE_LIMIT_BYTES, ImageName, ImageSource, Origin, ReadError, os_string};
+use super::{
+    Annotation, Annotations, IMAGE_LIMIT_BYTES, ImageName, ImageSource, Origin, ReadError, os_string,
+};
 use links::{MemberIndex, PassedImage, PassedImages};
 use members::{Member, MemberKind, Members};
+use samples::{ANNOTATION_LIMIT_BYTES, Samples, annotation_extension};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::Path;
@@ -22,6 +26,8 @@ pub(super) struct ArchiveWalk {
     name: OsString,
     members: Members,
     links: Links,
+    /// Images that wait for what stands beside them, where that is asked for.
+    samples: Option<Samples>,
     /// What ends the walk too early, to be told next.
     broken: Option<ReadError>,
     has_ended: bool,
@@ -45,25 +51,47 @@ impl ArchiveWalk {
     pub(super) fn new(name: &OsStr, flow: Flow) -> Self {
         let links =
             if flow.is_file() { Links::InFile(None) } else { Links::InStream(PassedImages::default()) };
-        Self { name: name.into(), members: Members::new(flow), links, broken: None, has_ended: false }
+        let members = Members::new(flow);
+        Self { name: name.into(), members, links, samples: None, broken: None, has_ended: false }
+    }
+
+    /// Has images come with what stands beside them, or not.
+    pub(super) fn with_annotations(mut self, annotations: Annotations) -> Self {
+        self.samples = (annotations == Annotations::Read).then(Samples::default);
+        self
     }
 
     pub(super) fn next(&mut self, deal: &mut Deal) -> Option<ImageSource> {
-        while !self.has_ended {
+        loop {
+            if let Some(ready) = self.samples.as_mut().and_then(Samples::next) {
+                return Some(ready);
+            }
+            if self.has_ended {
+                return None;
+            }
             if let Some(error) = self.broken.take() {
                 self.has_ended = true;
                 return deal.take().then(|| ImageSource::failed(self.name.clone(), error));
             }
             match self.members.next() {
-                Ok(Some(member)) => match self.pass(&member, deal) {
-                    None => {}
-                    Some(origin) => return Some(ImageSource::new(self.name_of(&member.path), origin)),
-                },
+                Ok(Some(member)) => {
+                    if let Some(samples) = &mut self.samples {
+                        samples.turn_to(&member.path);
+                    }
+                    let Some(origin) = self.pass(&member, deal) else { continue };
+                    let image = ImageSource::new(self.name_of(&member.path), origin);
+                    match &mut self.samples {
+                        None => return Some(image),
+                        Some(samples) => samples.add_image(image),
+                    }
+                }
                 Ok(None) => self.has_ended = true,
                 Err(error) => self.broken = Some(unreadable(&error)),
             }
+            if let (Some(samples), true) = (&mut self.samples, self.has_ended || self.broken.is_some()) {
+                samples.finish();
+            }
         }
-        None
     }
 
     /// What a member is called in records.
@@ -102,6 +130,9 @@ impl ArchiveWalk {
                 .remember(&member.path, if is_ours { PassedImage::Read } else { PassedImage::OfAnotherPart });
         }
         let left_bytes = member.size_bytes - bytes.len() as u64;
+        if !is_image && self.pass_annotation(member, name) {
+            return None;
+        }
         if !is_ours {
             self.leave(left_bytes, name);
             return None;
@@ -118,6 +149,23 @@ impl ArchiveWalk {
             Err(ContentError::Unreadable(error)) => self.broken = Some(unreadable(error)),
         }
         Some(origin_of(content, member.size_bytes))
+    }
+
+    /// Reads a member that may say something of the image beside it, and tells whether it did.
+    fn pass_annotation(&mut self, member: &Member, name: &OsStr) -> bool {
+        let extension = annotation_extension(Path::new(name));
+        let (Some(samples), Some(extension), true) =
+            (&mut self.samples, extension, member.size_bytes <= ANNOTATION_LIMIT_BYTES)
+        else {
+            return false;
+        };
+        let mut bytes = Vec::new();
+        match self.members.read(member.size_bytes, &mut bytes) {
+            Ok(()) if (bytes.len() as u64) < member.size_bytes => self.broken = Some(cut_off(name)),
+            Ok(()) => samples.add_annotation(Annotation { extension, bytes }),
+            Err(error) => self.broken = Some(unreadable(&error)),
+        }
+        true
     }
 
     /// Passes a link, which is the picture that it leads to.

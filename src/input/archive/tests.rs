@@ -341,3 +341,52 @@ fn a_link_into_what_was_cut_off_fails_like_it() {
     let told = walk(in_file(&archive[..2000]), None);
     assert_eq!(told, ["s.tar/l.jpg: archive", "s.tar/a.jpg: archive", "s.tar: archive"]);
 }
+
+/// Each image with what stands beside it, as `name: extension text, …`.
+fn annotated(members: &[(&str, &str)]) -> Vec<String> {
+    let members =
+        members.iter().map(|(name, text)| (name, if text.is_empty() { IMAGE } else { text.as_bytes() }));
+    let mut archive = streamed(tar_of(members)).with_annotations(Annotations::Read);
+    let mut deal = Deal::new(None);
+    let sources = std::iter::from_fn(|| archive.next(&mut deal));
+    let told = sources.map(|source| {
+        let said = |a: &Annotation| format!("{} {}", a.extension, String::from_utf8_lossy(&a.bytes));
+        let said: Vec<_> = source.annotations.iter().map(said).collect();
+        format!("{}: {}", source.name, said.join(", "))
+    });
+    told.collect()
+}
+
+#[test]
+fn images_come_with_what_stands_beside_them() {
+    let members = [
+        ("a/1.cls", "3"),
+        ("a/1.jpg", ""),
+        ("a/1.json", "{}"),
+        ("a/2.seg.png", ""),
+        ("a/2.jpg", ""),
+        ("a/2.TXT", "a dog"),
+        ("a/2.npy", "0"),
+        ("b/2.jpg", ""),
+        ("b/3.txt", "of nothing"),
+        ("b/4.jpg", ""),
+    ];
+    let expected =
+        ["a/1.jpg: cls 3, json {}", "a/2.seg.png: txt a dog", "a/2.jpg: txt a dog", "b/2.jpg: ", "b/4.jpg: "];
+    assert_eq!(annotated(&members), expected.map(|told| format!("s.tar/{told}")));
+}
+
+#[test]
+fn an_archive_that_is_cut_off_still_gives_the_images_that_wait() {
+    let members = [("1.jpg", IMAGE), ("1.cls", b"3".as_slice()), ("2.jpg", IMAGE)];
+    let whole = tar_of(members);
+    let mut archive = streamed(whole[..5 * 512 + 10].to_vec()).with_annotations(Annotations::Read);
+    let mut deal = Deal::new(None);
+    let told: Vec<_> = std::iter::from_fn(|| archive.next(&mut deal))
+        .map(|source| {
+            (source.name.to_string(), source.annotations.len(), source.read().map_err(|e| e.kind).err())
+        })
+        .collect();
+    assert_eq!((told[0].0.as_str(), told[0].1, told[0].2), ("s.tar/1.jpg", 1, None));
+    assert_eq!(told.last().unwrap().2, Some("archive"));
+}

@@ -1,19 +1,25 @@
 //! The JSON files beside the weights → one typed [`ModelConfig`] and a [`Transform`].
 //!
-//! What a file leaves out has Hugging Face's default; what clipclass cannot do is refused by name.
-//!
-//! [`Transform`]: crate::pixels::Transform
+//! What a file leaves out has the default of the package that wrote it; what changes a number and is
+//! not built here is refused by name.
 
-mod clip;
+mod hugging_face;
+mod keys;
+mod open_clip;
 mod preprocessor;
+mod timm;
 
+pub use hugging_face::is_hugging_face;
 pub use preprocessor::read_transform;
 
-use super::family::Family;
+use super::family::{Family, ImagePooling, Mask, Padding, TextPooling};
 use super::layers::activation::Activation;
-use crate::hub::OpenFile;
+use super::layout::Layout;
+use crate::hub::{OpenFile, PreprocessorFile};
+use crate::pixels::Transform;
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
+use std::sync::Arc;
 
 /// What a checkpoint's network looks like.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,64 +35,118 @@ pub struct ModelConfig {
 }
 
 /// What both towers have.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct TowerConfig {
     pub hidden_size: usize,
     pub intermediate_size: usize,
     pub num_hidden_layers: usize,
     pub num_attention_heads: usize,
-    #[serde(default)]
-    pub hidden_act: HiddenAct,
-    #[serde(default = "default_layer_norm_eps")]
+    pub activation: Activation,
     pub layer_norm_eps: f32,
+    /// Whether both halves of a block end in a trained factor for each element.
+    pub layer_scale: bool,
+    /// What makes an embedding of the pooled state.
+    pub projection: Projection,
+}
+
+/// What makes an embedding of a tower's pooled state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Projection {
+    /// Nothing: the state is the embedding.
+    None,
+    /// A matrix.
+    Linear,
+    /// A matrix and a bias.
+    LinearWithBias,
 }
 
 /// The text tower.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct TextConfig {
-    #[serde(flatten)]
     pub tower: TowerConfig,
     pub vocab_size: usize,
     /// Context length: the most tokens a prompt may have.
     pub max_position_embeddings: usize,
+    /// Which tokens a token sees.
+    pub mask: Mask,
+    /// Which token's state becomes the embedding.
+    pub pooling: TextPooling,
+    /// How the checkpoint's own code makes tokens of a prompt.
+    pub tokens: TokensConfig,
 }
 
-/// The vision tower.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct VisionConfig {
-    #[serde(flatten)]
-    pub tower: TowerConfig,
-    /// Height and width of an image in pixels.
-    pub image_size: usize,
-    /// Height and width of a patch in pixels.
-    pub patch_size: usize,
-}
-
-/// `hidden_act`: the name of an activation function.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-pub enum HiddenAct {
-    #[default]
-    #[serde(rename = "quick_gelu")]
-    QuickGelu,
-    #[serde(rename = "gelu")]
-    Gelu,
-    #[serde(rename = "gelu_new", alias = "gelu_pytorch_tanh")]
-    GeluTanh,
-}
-
-impl HiddenAct {
-    /// The function of that name.
-    pub fn activation(self) -> Activation {
-        match self {
-            Self::QuickGelu => Activation::QuickGelu,
-            Self::Gelu => Activation::Gelu,
-            Self::GeluTanh => Activation::GeluTanh,
+impl TextConfig {
+    /// How many tokens prompts are padded to.
+    pub fn padding(&self) -> Padding {
+        match (self.mask, self.pooling) {
+            (Mask::None, _) | (_, TextPooling::Last) => Padding::Context,
+            (Mask::Causal, _) => Padding::Longest,
         }
     }
 }
 
-fn default_layer_norm_eps() -> f32 {
-    1e-5
+/// What a configuration says of the tokenizer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TokensConfig {
+    /// It is that of the family, in transformers.
+    Family,
+    /// It is what its files make it, in transformers.
+    Folder,
+    /// It is open_clip's own, of CLIP's vocabulary.
+    OpenClip(OpenClipCleaning),
+    /// It is that of the repository `name`, as open_clip uses those of transformers; 0 may take the
+    /// separator's place.
+    Named { name: String, cleaning: OpenClipCleaning, strips_separator: bool },
+}
+
+/// What open_clip does to a prompt before it goes to a tokenizer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OpenClipCleaning {
+    Whitespace,
+    Lower,
+    Canonicalize,
+}
+
+/// The vision tower.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VisionConfig {
+    pub tower: TowerConfig,
+    /// Height and width of an image in pixels.
+    pub image_size: usize,
+    /// Height and width of a patch in pixels. What is left of an image at the right and below is cut off.
+    pub patch_size: usize,
+    /// Whether the embedding of a patch has a bias.
+    pub patch_bias: bool,
+    /// Whether a class token stands before the patches.
+    pub class_token: bool,
+    /// Whether there is a normalisation before the blocks.
+    pub pre_norm: bool,
+    /// What makes one state of those of all tokens.
+    pub pooling: ImagePooling,
+    /// Where the last normalisation stands.
+    pub post_norm: PostNorm,
+}
+
+/// Where a vision tower's last normalisation stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PostNorm {
+    /// Every token is normalised, then pooled.
+    BeforePooling,
+    /// What was pooled is normalised.
+    AfterPooling,
+}
+
+impl VisionConfig {
+    /// Patches along a side.
+    pub fn patches_a_side(&self) -> usize {
+        self.image_size / self.patch_size
+    }
+
+    /// Tokens of an image, `T`.
+    pub fn tokens(&self) -> usize {
+        self.patches_a_side().pow(2) + usize::from(self.class_token)
+    }
 }
 
 /// The most that any size in a configuration may be: far above every model there is, and low
@@ -94,48 +154,72 @@ fn default_layer_norm_eps() -> f32 {
 const MAX_SIZE: usize = 1 << 24;
 
 impl ModelConfig {
-    /// Reads a `config.json`.
+    /// Reads the configuration of a checkpoint in `layout`, and how its images are prepared: as
+    /// `preprocessor` says, or the configuration itself, or without either as is the family's way.
     ///
-    /// *Errors* when it is not a configuration of a family that clipclass runs, or names something
-    /// that it does not know.
-    pub fn read(file: &OpenFile) -> Result<Self> {
+    /// *Errors* when a file is not one of a model that clipclass runs, or asks for what it does not
+    /// know; when images would not fit the network.
+    pub fn read(
+        layout: Layout,
+        file: &OpenFile,
+        preprocessor: Option<&PreprocessorFile<Arc<OpenFile>>>,
+    ) -> Result<(Self, Transform)> {
         let bytes = file.contents()?;
         let read = || {
-            let config = clip::parse(&bytes)?;
+            let (config, transform) = match layout {
+                Layout::HuggingFace => (hugging_face::parse(&bytes)?, None),
+                Layout::OpenClip => {
+                    let (config, transform) = open_clip::parse(&bytes)?;
+                    (config, Some(transform))
+                }
+            };
             config.check()?;
-            Ok(config)
+            Ok((config, transform))
         };
-        let config: Result<_> = read();
-        config.with_context(|| format!("cannot use {}", file.path().display()))
+        let read: Result<_> = read();
+        let (config, transform) = read.with_context(|| format!("cannot use {}", file.path().display()))?;
+        let transform = match transform {
+            Some(transform) => transform,
+            None => read_transform(preprocessor, config.family, config.vision.image_size)?,
+        };
+        Ok((config, transform))
     }
 
     fn check(&self) -> Result<()> {
-        let Self { family: _, projection_dim, text, vision } = self;
+        let Self { projection_dim, text, vision, .. } = self;
         let sizes = [
-            ("projection_dim", *projection_dim),
-            ("vocab_size", text.vocab_size),
-            ("max_position_embeddings", text.max_position_embeddings),
-            ("image_size", vision.image_size),
-            ("patch_size", vision.patch_size),
+            ("the width of embeddings", *projection_dim),
+            ("the size of the vocabulary", text.vocab_size),
+            ("the context length", text.max_position_embeddings),
+            ("the size of images", vision.image_size),
+            ("the size of patches", vision.patch_size),
         ];
         for (name, size) in sizes {
-            ensure!((1..=MAX_SIZE).contains(&size), "{name} {size} is out of range");
+            ensure!((1..=MAX_SIZE).contains(&size), "{name}, {size}, is out of range");
         }
-        for (name, tower) in [("text_config", &text.tower), ("vision_config", &vision.tower)] {
+        for (name, tower) in [("text", &text.tower), ("vision", &vision.tower)] {
             let TowerConfig { hidden_size, intermediate_size, num_attention_heads: heads, .. } = tower;
             for size in [hidden_size, intermediate_size, heads] {
-                ensure!((1..=MAX_SIZE).contains(size), "{name}: size {size} is out of range");
+                ensure!((1..=MAX_SIZE).contains(size), "size {size} of the {name} tower is out of range");
             }
             ensure!(
                 hidden_size % heads == 0,
-                "{name}: hidden_size {hidden_size} does not divide into {heads} heads"
+                "the {name} tower's width {hidden_size} does not divide into {heads} heads"
+            );
+            ensure!(
+                tower.projection != Projection::None || hidden_size == projection_dim,
+                "the {name} tower's width {hidden_size} is not that of embeddings, {projection_dim}, and \
+                 nothing projects it"
             );
         }
+        let (image, patch) = (vision.image_size, vision.patch_size);
         ensure!(
-            vision.image_size % vision.patch_size == 0 && vision.image_size / vision.patch_size <= 1 << 10,
-            "image_size {} does not divide into patches of {}",
-            vision.image_size,
-            vision.patch_size
+            (1..=1 << 10).contains(&(image / patch)),
+            "an image of {image} pixels does not divide into patches of {patch}"
+        );
+        ensure!(
+            vision.class_token || vision.pooling != ImagePooling::ClassToken,
+            "there is no class token to take the embedding from"
         );
         Ok(())
     }

@@ -4,6 +4,7 @@
 //! quantised, see [`Int8Matrix`]; on a GPU they are candle tensors there, of the precision asked for.
 
 use super::backend::{Backend, Products};
+use super::config::Projection;
 use super::weights::{Values, View, Weights};
 use crate::kernels::{self, Activation, Int8Matrix, Weight, collect};
 use anyhow::{Context, Result};
@@ -18,8 +19,29 @@ pub struct LinearWeights {
 impl LinearWeights {
     /// `{name}.weight` and `{name}.bias`.
     pub fn find(weights: &Weights, name: &str, inputs: usize, outputs: usize) -> Result<Self> {
-        let mut linear = Self::find_without_bias(weights, name, &[outputs, inputs])?;
-        linear.bias = Some(weights.view(&format!("{name}.bias"), &[outputs])?);
+        Self::find_patches(weights, name, &[outputs, inputs])
+    }
+
+    /// What projects a pooled state of `inputs` elements to an embedding of `outputs`, if anything does.
+    pub fn find_projection(
+        weights: &Weights,
+        name: &str,
+        projection: Projection,
+        inputs: usize,
+        outputs: usize,
+    ) -> Result<Option<Self>> {
+        Ok(match projection {
+            Projection::None => None,
+            Projection::Linear => Some(Self::find_without_bias(weights, name, &[outputs, inputs])?),
+            Projection::LinearWithBias => Some(Self::find(weights, name, inputs, outputs)?),
+        })
+    }
+
+    /// `{name}.weight` and `{name}.bias`, where the dimensions of the former after the first are the
+    /// inputs.
+    pub fn find_patches(weights: &Weights, name: &str, shape: &[usize]) -> Result<Self> {
+        let mut linear = Self::find_without_bias(weights, name, shape)?;
+        linear.bias = Some(weights.view(&format!("{name}.bias"), &shape[..1])?);
         Ok(linear)
     }
 

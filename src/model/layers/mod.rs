@@ -1,6 +1,6 @@
 //! A step of a tower, on any device: in the CPU's kernels or in candle's operations.
 
-use super::{backend, weights};
+use super::{backend, config, weights};
 
 pub mod activation;
 pub mod attention;

@@ -8,7 +8,7 @@ use crate::model::layers::activation::Activation;
 use crate::model::layers::attention::{Attention, rows_of};
 use crate::model::layers::linear::{Linear, LinearWeights};
 use crate::model::layers::norm::{LayerNorm, LayerNormWeights};
-use crate::model::weights::Weights;
+use crate::model::weights::{View, Weights};
 use anyhow::Result;
 use candle_core::{DType, Tensor};
 
@@ -26,7 +26,7 @@ impl EncoderWeights {
         Ok(Self {
             blocks: (0..config.num_hidden_layers).map(block).collect::<Result<_>>()?,
             heads: config.num_attention_heads,
-            activation: config.hidden_act.activation(),
+            activation: config.activation,
         })
     }
 }
@@ -51,20 +51,23 @@ impl Encoder {
         })
     }
 
-    /// Runs sequences of `tokens` through all blocks and keeps one token of each: the last block
+    /// Runs sequences of `tokens` through all blocks. Where one token of each is `kept`, the last block
     /// does no more than that token needs.
     ///
-    /// *Shape* `x [N·T, E]`, `kept [N]` → `[N, E]`, f32 whatever the backend's.
-    pub fn forward(&self, x: Tensor, tokens: usize, mask: Mask, kept: &[usize]) -> Result<Tensor> {
+    /// *Shape* `x [N·T, E]` → `[N·T, E]`, or `[N, E]` with `kept [N]`; f32 whatever the backend's.
+    pub fn forward(&self, x: Tensor, tokens: usize, mask: Mask, kept: Option<&[usize]>) -> Result<Tensor> {
         let backend = &self.backend;
         let mut x = x.to_dtype(backend.dtype())?;
         let causal = mask == Mask::Causal;
         let heads = Heads { tokens, width: x.dim(1)?, heads: self.heads, causal };
         for (i, block) in self.blocks.iter().enumerate() {
-            let queries = (i + 1 == self.blocks.len()).then_some(kept);
+            let queries = kept.filter(|_| i + 1 == self.blocks.len());
             x = block.forward(x, &Attention { heads, queries, backend }, self.activation)?;
         }
-        let x = if self.blocks.is_empty() { rows_of(&x, tokens, kept)? } else { x };
+        let x = match kept {
+            Some(kept) if self.blocks.is_empty() => rows_of(&x, tokens, kept)?,
+            _ => x,
+        };
         Ok(x.to_dtype(DType::F32)?)
     }
 }
@@ -78,6 +81,8 @@ struct BlockWeights {
     norm2: LayerNormWeights,
     fc1: LinearWeights,
     fc2: LinearWeights,
+    /// What the outcomes of both halves are multiplied with, where they are.
+    scales: Option<[View; 2]>,
 }
 
 impl BlockWeights {
@@ -90,6 +95,7 @@ impl BlockWeights {
         let norm = |part: &str| {
             LayerNormWeights::find(weights, &format!("{name}.{part}"), width, config.layer_norm_eps)
         };
+        let scale = |part: &str| weights.view(&format!("{name}.{part}"), &[width]);
         Ok(Self {
             norm1: norm("norm1")?,
             query: linear("query", width, width)?,
@@ -99,6 +105,10 @@ impl BlockWeights {
             norm2: norm("norm2")?,
             fc1: linear("fc1", width, inner)?,
             fc2: linear("fc2", inner, width)?,
+            scales: match config.layer_scale {
+                true => Some([scale("scale1")?, scale("scale2")?]),
+                false => None,
+            },
         })
     }
 }
@@ -111,6 +121,7 @@ struct Block {
     norm2: LayerNorm,
     fc1: Linear,
     fc2: Linear,
+    scales: Option<[Tensor; 2]>,
 }
 
 impl Block {
@@ -123,6 +134,13 @@ impl Block {
             norm2: LayerNorm::load(&weights.norm2, backend)?,
             fc1: linear(&[&weights.fc1])?,
             fc2: linear(&[&weights.fc2])?,
+            scales: match &weights.scales {
+                Some([first, second]) => {
+                    let tensor = |scale: &View| scale.tensor(backend.device(), backend.dtype());
+                    Some([tensor(first)?, tensor(second)?])
+                }
+                None => None,
+            },
         })
     }
 
@@ -134,8 +152,16 @@ impl Block {
             Some(queries) => rows_of(&x, attention.heads.tokens, queries)?,
             None => x,
         };
-        let x = self.out.add_to(x, &mixed)?;
+        let x = self.add_half(x, &self.out, &mixed, 0)?;
         let inner = self.fc1.forward_activated(&self.norm2.forward(&x)?, activation)?;
-        self.fc2.add_to(x, &inner)
+        self.add_half(x, &self.fc2, &inner, 1)
+    }
+
+    /// `x` and the outcome of one half, scaled where the model does.
+    fn add_half(&self, x: Tensor, last: &Linear, inner: &Tensor, half: usize) -> Result<Tensor> {
+        match &self.scales {
+            None => last.add_to(x, inner),
+            Some(scales) => Ok((x + last.forward(inner)?.broadcast_mul(&scales[half])?)?),
+        }
     }
 }

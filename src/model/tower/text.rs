@@ -1,24 +1,26 @@
 //! The text tower: token ids → embeddings.
 
 use super::block::{Encoder, EncoderWeights};
-use super::unit_length;
+use super::{embedding, load_projection};
 use crate::model::backend::Backend;
 use crate::model::config::{ModelConfig, TextConfig};
-use crate::model::family::Family;
+use crate::model::family::{Mask, Padding, TextPooling};
 use crate::model::layers::linear::{Linear, LinearWeights};
 use crate::model::layers::norm::{LayerNorm, LayerNormWeights};
 use crate::model::weights::{Rows, Values, View, Weights};
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use candle_core::{Device, Tensor};
 
 /// The tensors of the text tower.
 pub struct TextWeights {
-    family: Family,
+    mask: Mask,
+    pooling: TextPooling,
+    padding: Padding,
     token_embedding: View,
     position_embedding: View,
     encoder: EncoderWeights,
     final_norm: LayerNormWeights,
-    projection: LinearWeights,
+    projection: Option<LinearWeights>,
 }
 
 impl TextWeights {
@@ -26,21 +28,25 @@ impl TextWeights {
     ///
     /// *Errors* when a tensor is missing or has another shape than the configuration says.
     pub fn find(weights: &Weights, config: &ModelConfig) -> Result<Self> {
-        let TextConfig { tower, vocab_size, max_position_embeddings } = &config.text;
+        let TextConfig { tower, vocab_size, max_position_embeddings, mask, pooling, .. } = &config.text;
         let width = tower.hidden_size;
         let embedding = |name: &str, rows: &usize| {
             weights.view(&format!("text.{name}_embedding.weight"), &[*rows, width])
         };
         Ok(Self {
-            family: config.family,
+            mask: *mask,
+            pooling: *pooling,
+            padding: config.text.padding(),
             token_embedding: embedding("token", vocab_size)?,
             position_embedding: embedding("position", max_position_embeddings)?,
             encoder: EncoderWeights::find(weights, "text.blocks", tower)?,
             final_norm: LayerNormWeights::find(weights, "text.final_norm", width, tower.layer_norm_eps)?,
-            projection: LinearWeights::find_without_bias(
+            projection: LinearWeights::find_projection(
                 weights,
                 "text.projection",
-                &[config.projection_dim, width],
+                tower.projection,
+                width,
+                config.projection_dim,
             )?,
         })
     }
@@ -50,14 +56,16 @@ impl TextWeights {
 ///
 /// The token table stays in the file: a run needs a few of its rows.
 pub struct TextTower {
-    family: Family,
+    mask: Mask,
+    pooling: TextPooling,
+    padding: Padding,
     token_embedding: Rows,
     position_embedding: Values,
     vocabulary: usize,
     width: usize,
     encoder: Encoder,
     final_norm: LayerNorm,
-    projection: Linear,
+    projection: Option<Linear>,
     backend: Backend,
 }
 
@@ -67,14 +75,16 @@ impl TextTower {
         let exact = &backend.in_f32();
         let shape = weights.token_embedding.shape();
         Ok(Self {
-            family: weights.family,
+            mask: weights.mask,
+            pooling: weights.pooling,
+            padding: weights.padding,
             vocabulary: shape[0],
             width: shape[1],
             token_embedding: weights.token_embedding.clone().into_rows()?,
             position_embedding: weights.position_embedding.values()?,
             encoder: Encoder::load(&weights.encoder, backend)?,
             final_norm: LayerNorm::load(&weights.final_norm, exact)?,
-            projection: Linear::load(&[&weights.projection], exact)?,
+            projection: load_projection(&weights.projection, exact)?,
             backend: backend.clone(),
         })
     }
@@ -84,17 +94,39 @@ impl TextTower {
         self.backend.device()
     }
 
-    /// Embeds prompts, padded and each taken at one token as the [family](Family) says.
+    /// The most tokens of a prompt.
+    pub fn context(&self) -> usize {
+        self.position_embedding.len() / self.width
+    }
+
+    /// The ids of a prompt with those of padding that are part of its numbers.
+    pub fn pad(&self, mut ids: Vec<u32>, pad_id: u32) -> Vec<u32> {
+        let is_largest = || ids.iter().all(|id| *id < pad_id);
+        let least = match self.padding {
+            Padding::Context => self.context(),
+            // The embedding is taken at the first pad.
+            Padding::Longest if self.pooling == TextPooling::LargestId && is_largest() => ids.len() + 1,
+            Padding::Longest => 0,
+        };
+        let length = ids.len().max(least.min(self.context()));
+        ids.resize(length, pad_id);
+        ids
+    }
+
+    /// Embeds prompts that were [padded](Self::pad).
     ///
     /// *Shape* P prompts of at most `T` token ids → `[P, D]`, unit length.
     ///
-    /// *Errors* when a prompt is empty or longer than the network's context, or an id unknown to it.
+    /// *Errors* when a prompt is empty, longer than the network's context or not padded to it where
+    /// that counts, an id is unknown to the network, or none is the one where the embedding is taken.
     pub fn forward(&self, prompts: &[&[u32]]) -> Result<Tensor> {
-        let context = self.position_embedding.len() / self.width;
-        let longest = prompts.iter().map(|ids| ids.len()).max().unwrap_or(0);
-        let tokens = self.family.padded_len(longest);
+        let context = self.context();
+        let tokens = prompts.iter().map(|ids| ids.len()).max().unwrap_or(0);
         ensure!(tokens <= context, "a prompt has {tokens} tokens, the model takes {context}");
-        ensure!(prompts.iter().all(|ids| !ids.is_empty()), "a prompt has no tokens");
+        let is_padded = |ids: &&[u32]| self.padding == Padding::Longest || ids.len() == context;
+        ensure!(prompts.iter().all(is_padded), "a prompt is not padded to {context} tokens");
+        let kept = |ids: &&[u32]| self.pooling.position(ids).with_context(|| self.lacks_pooled());
+        let kept = prompts.iter().map(kept).collect::<Result<Vec<_>>>()?;
         let mut x = vec![0.0; prompts.len() * tokens * self.width];
         for (ids, rows) in prompts.iter().zip(x.chunks_exact_mut(tokens * self.width)) {
             let rows = rows.chunks_exact_mut(self.width);
@@ -111,8 +143,16 @@ impl TextTower {
             }
         }
         let x = Tensor::from_vec(x, (prompts.len() * tokens, self.width), self.device())?;
-        let kept: Vec<_> = prompts.iter().map(|ids| self.family.pooled_token(ids.len())).collect();
-        let x = self.encoder.forward(x, tokens, self.family.text_mask(), &kept)?;
-        unit_length(&self.projection.forward(&self.final_norm.forward(&x)?)?)
+        let x = self.encoder.forward(x, tokens, self.mask, Some(&kept))?;
+        embedding(&self.final_norm.forward(&x)?, self.projection.as_ref())
+    }
+
+    fn lacks_pooled(&self) -> String {
+        match self.pooling {
+            TextPooling::Id(id) => format!(
+                "a prompt's tokens lack {id}, where the configuration says that the embedding is taken"
+            ),
+            _ => "a prompt has no tokens".to_owned(),
+        }
     }
 }

@@ -1,10 +1,11 @@
 //! The vision tower: images → embeddings.
 
 use super::block::{Encoder, EncoderWeights};
-use super::unit_length;
+use super::pool::{AttentionPool, AttentionPoolWeights};
+use super::{embedding, load_projection};
 use crate::model::backend::Backend;
-use crate::model::config::{ModelConfig, VisionConfig};
-use crate::model::family::Family;
+use crate::model::config::{ModelConfig, PostNorm, VisionConfig};
+use crate::model::family::{ImagePooling, Mask};
 use crate::model::layers::linear::{Linear, LinearWeights};
 use crate::model::layers::norm::{LayerNorm, LayerNormWeights};
 use crate::model::weights::{Values, View, Weights};
@@ -14,16 +15,15 @@ use candle_core::{DType, Device, Tensor};
 
 /// The tensors of the vision tower.
 pub struct VisionWeights {
-    family: Family,
-    class_embedding: View,
+    class_embedding: Option<View>,
     patch_embedding: LinearWeights,
     position_embedding: View,
-    pre_norm: LayerNormWeights,
+    pre_norm: Option<LayerNormWeights>,
     encoder: EncoderWeights,
     post_norm: LayerNormWeights,
-    projection: LinearWeights,
-    image_size: usize,
-    patch_size: usize,
+    pool: Option<AttentionPoolWeights>,
+    projection: Option<LinearWeights>,
+    config: VisionConfig,
 }
 
 impl VisionWeights {
@@ -31,45 +31,51 @@ impl VisionWeights {
     ///
     /// *Errors* when a tensor is missing or has another shape than the configuration says.
     pub fn find(weights: &Weights, config: &ModelConfig) -> Result<Self> {
-        let VisionConfig { tower, image_size, patch_size: patch } = &config.vision;
+        let dim = config.projection_dim;
+        let config = &config.vision;
+        let (tower, patch) = (&config.tower, config.patch_size);
         let width = tower.hidden_size;
         let norm = |name: &str| LayerNormWeights::find(weights, name, width, tower.layer_norm_eps);
+        let patches =
+            if config.patch_bias { LinearWeights::find_patches } else { LinearWeights::find_without_bias };
         Ok(Self {
-            family: config.family,
-            class_embedding: weights.view("vision.class_embedding", &[width])?,
-            patch_embedding: LinearWeights::find_without_bias(
-                weights,
-                "vision.patch_embedding",
-                &[width, 3, *patch, *patch],
-            )?,
+            class_embedding: match config.class_token {
+                true => Some(weights.view("vision.class_embedding", &[width])?),
+                false => None,
+            },
+            patch_embedding: patches(weights, "vision.patch_embedding", &[width, 3, patch, patch])?,
             position_embedding: weights
-                .view("vision.position_embedding.weight", &[(image_size / patch).pow(2) + 1, width])?,
-            pre_norm: norm("vision.pre_norm")?,
+                .view("vision.position_embedding.weight", &[config.tokens(), width])?,
+            pre_norm: if config.pre_norm { Some(norm("vision.pre_norm")?) } else { None },
             encoder: EncoderWeights::find(weights, "vision.blocks", tower)?,
             post_norm: norm("vision.post_norm")?,
-            projection: LinearWeights::find_without_bias(
+            pool: match config.pooling {
+                ImagePooling::Attention => Some(AttentionPoolWeights::find(weights, "vision.pool", tower)?),
+                ImagePooling::ClassToken | ImagePooling::Mean => None,
+            },
+            projection: LinearWeights::find_projection(
                 weights,
                 "vision.projection",
-                &[config.projection_dim, width],
+                tower.projection,
+                width,
+                dim,
             )?,
-            image_size: *image_size,
-            patch_size: *patch,
+            config: config.clone(),
         })
     }
 }
 
 /// The vision tower on a device.
 pub struct VisionTower {
-    family: Family,
-    class_embedding: Values,
+    class_embedding: Option<Values>,
     patch_embedding: Linear,
     position_embedding: Values,
-    pre_norm: LayerNorm,
+    pre_norm: Option<LayerNorm>,
     encoder: Encoder,
     post_norm: LayerNorm,
-    projection: Linear,
-    image_size: usize,
-    patch_size: usize,
+    pool: Option<AttentionPool>,
+    projection: Option<Linear>,
+    config: VisionConfig,
     backend: Backend,
 }
 
@@ -77,17 +83,17 @@ impl VisionTower {
     /// Loads the weights.
     pub fn load(weights: &VisionWeights, backend: &Backend) -> Result<Self> {
         let exact = &backend.in_f32();
+        let norm = |norm: &LayerNormWeights| LayerNorm::load(norm, exact);
         Ok(Self {
-            family: weights.family,
-            class_embedding: weights.class_embedding.values()?,
+            class_embedding: weights.class_embedding.as_ref().map(View::values).transpose()?,
             patch_embedding: Linear::load(&[&weights.patch_embedding], backend)?,
             position_embedding: weights.position_embedding.values()?,
-            pre_norm: LayerNorm::load(&weights.pre_norm, exact)?,
+            pre_norm: weights.pre_norm.as_ref().map(norm).transpose()?,
             encoder: Encoder::load(&weights.encoder, backend)?,
-            post_norm: LayerNorm::load(&weights.post_norm, exact)?,
-            projection: Linear::load(&[&weights.projection], exact)?,
-            image_size: weights.image_size,
-            patch_size: weights.patch_size,
+            post_norm: norm(&weights.post_norm)?,
+            pool: weights.pool.as_ref().map(|pool| AttentionPool::load(pool, backend)).transpose()?,
+            projection: load_projection(&weights.projection, exact)?,
+            config: weights.config.clone(),
             backend: backend.clone(),
         })
     }
@@ -97,16 +103,16 @@ impl VisionTower {
         self.backend.device()
     }
 
-    /// Tokens of an image, `T`: its patches and the class.
+    /// Tokens of an image, `T`: its patches and, where there is one, the class.
     pub fn tokens(&self) -> usize {
-        (self.image_size / self.patch_size).pow(2) + 1
+        self.config.tokens()
     }
 
     /// *Shape* N images `[3, H, W]` f32 → `[N, D]`, unit length.
     ///
     /// *Errors* when an image is not of the network's size.
     pub fn forward(&self, images: &[Pixels]) -> Result<Tensor> {
-        let size = self.image_size;
+        let size = self.config.image_size;
         for image in images {
             ensure!(
                 (image.height, image.width) == (size, size),
@@ -115,22 +121,48 @@ impl VisionTower {
                 image.height
             );
         }
-        let tokens = self.tokens();
         let patches = self.unfold(images)?.to_dtype(self.backend.dtype())?;
         let patches = self.patch_embedding.forward(&patches)?.to_dtype(DType::F32)?;
-        let x = self.embed(patches, images.len(), tokens)?;
-        let x = self.pre_norm.forward(&x)?;
-        let kept = vec![self.family.pooled_patch(); images.len()];
-        let x = self.encoder.forward(x, tokens, self.family.image_mask(), &kept)?;
-        unit_length(&self.projection.forward(&self.post_norm.forward(&x)?)?)
+        let x = self.embed(patches, images.len())?;
+        let x = match &self.pre_norm {
+            Some(norm) => norm.forward(&x)?,
+            None => x,
+        };
+        // The class token comes first.
+        let class = vec![0; images.len()];
+        let kept = (self.config.pooling == ImagePooling::ClassToken).then_some(&class[..]);
+        let x = self.encoder.forward(x, self.tokens(), Mask::None, kept)?;
+        embedding(&self.pool_and_normalise(&x)?, self.projection.as_ref())
+    }
+
+    /// *Shape* `x [N·T, E] → [N, E]`; `[N, E]` already where the class token was kept alone.
+    fn pool_and_normalise(&self, x: &Tensor) -> Result<Tensor> {
+        let pool = |x: &Tensor| match (self.config.pooling, &self.pool) {
+            (ImagePooling::Mean, _) => self.mean_of_patches(x),
+            (ImagePooling::Attention, Some(pool)) => pool.forward(x, self.tokens()),
+            (ImagePooling::ClassToken | ImagePooling::Attention, _) => Ok(x.clone()),
+        };
+        match self.config.post_norm {
+            PostNorm::BeforePooling => pool(&self.post_norm.forward(x)?),
+            PostNorm::AfterPooling => self.post_norm.forward(&pool(x)?),
+        }
+    }
+
+    /// *Shape* `x [N·T, E] → [N, E]`.
+    fn mean_of_patches(&self, x: &Tensor) -> Result<Tensor> {
+        let (rows, width) = x.dims2()?;
+        let tokens = self.tokens();
+        let first = usize::from(self.config.class_token);
+        let images = x.reshape((rows / tokens, tokens, width))?;
+        Ok(images.narrow(1, first, tokens - first)?.mean(1)?)
     }
 
     /// The patches of all images as rows, so that embedding them is a product.
     ///
-    /// *Shape* N images `[3, H, W]` → `[N·(T-1), 3·patch·patch]`.
+    /// *Shape* N images `[3, H, W]` → `[N·patches, 3·patch·patch]`.
     fn unfold(&self, images: &[Pixels]) -> Result<Tensor> {
-        let (size, patch) = (self.image_size, self.patch_size);
-        let side = size / patch;
+        let VisionConfig { image_size: size, patch_size: patch, .. } = self.config;
+        let side = self.config.patches_a_side();
         let width = 3 * patch * patch;
         let mut rows = Vec::with_capacity(images.len() * side * side * width);
         for image in images {
@@ -145,16 +177,20 @@ impl VisionTower {
         Ok(Tensor::from_vec(rows, (images.len() * side * side, width), self.device())?)
     }
 
-    /// Puts the class token before each image's patches and adds the positions.
+    /// Puts the class token, if there is one, before each image's patches and adds the positions.
     ///
-    /// *Shape* `patches [N·(T-1), E] → [N·T, E]`.
-    fn embed(&self, patches: Tensor, images: usize, tokens: usize) -> Result<Tensor> {
-        let width = self.class_embedding.len();
-        let class = Tensor::from_slice(&self.class_embedding, (1, 1, width), self.device())?;
-        let class = class.broadcast_as((images, 1, width))?;
+    /// *Shape* `patches [N·patches, E] → [N·T, E]`.
+    fn embed(&self, patches: Tensor, images: usize) -> Result<Tensor> {
+        let (tokens, width) = (self.tokens(), self.config.tower.hidden_size);
         let positions = Tensor::from_slice(&self.position_embedding, (tokens, width), self.device())?;
-        let patches = patches.reshape((images, tokens - 1, width))?;
-        let x = Tensor::cat(&[&class, &patches], 1)?.broadcast_add(&positions)?;
-        Ok(x.reshape((images * tokens, width))?)
+        let patches = patches.reshape((images, self.config.patches_a_side().pow(2), width))?;
+        let x = match &self.class_embedding {
+            Some(class) => {
+                let class = Tensor::from_slice(class, (1, 1, width), self.device())?;
+                Tensor::cat(&[&class.broadcast_as((images, 1, width))?, &patches], 1)?
+            }
+            None => patches,
+        };
+        Ok(x.broadcast_add(&positions)?.reshape((images * tokens, width))?)
     }
 }

@@ -7,12 +7,16 @@
 //! error, not a picture with a grey rest.
 
 mod bmp;
+mod boxes;
 mod cursor;
 mod gif;
+mod heif;
 mod jpeg;
+mod jxl;
 mod lzw;
 mod mend;
 mod palette;
+mod raw;
 mod tiff;
 
 pub use jpeg::{APP1, SOS, Segments};
@@ -21,6 +25,7 @@ pub use tiff::TiffDirectory;
 use super::orient::{orientation, turn};
 use super::{Picture, PixelsError};
 use crate::bug;
+use crate::formats::Content;
 use cursor::ByteCursor;
 use image::{ColorType, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage};
 use palette::Palette;
@@ -40,25 +45,39 @@ impl Picture {
         if bytes.is_empty() {
             return Err(PixelsError::Empty);
         }
-        // The crate knows neither big TIFFs nor those with a header in the wrong order.
-        let format = if TiffDirectory::begins(bytes) {
-            ImageFormat::Tiff
-        } else {
-            image::guess_format(bytes).map_err(|_| PixelsError::Format)?
-        };
-        let decode = || match format {
-            ImageFormat::Jpeg => decode_jpeg(bytes),
-            ImageFormat::Bmp => bmp::decode(bytes),
-            ImageFormat::Gif => gif::decode(bytes),
-            ImageFormat::Tiff => tiff::decode(bytes),
-            ImageFormat::Png | ImageFormat::WebP => decode_other(bytes, format),
-            _ => Err(PixelsError::Format),
+        let decode = || match Content::of(bytes) {
+            Content::Heif => heif::decode(bytes),
+            Content::JpegXl => jxl::decode(bytes),
+            Content::Foreign(foreign) => Err(PixelsError::Foreign(foreign)),
+            Content::Picture | Content::Unknown => decode_and_turn(bytes),
         };
         // Decoders are written for valid files; hostile ones find the assertion that does not hold.
         let picture = bug::caught(decode)
             .unwrap_or_else(|_| Err(PixelsError::Decode("the file makes its decoder fail".into())))?;
-        Ok(Self(turn(picture, orientation(bytes, format))))
+        Ok(Self(picture))
     }
+}
+
+/// Decodes a picture that says beside its pixels which way up they are.
+fn decode_and_turn(bytes: &[u8]) -> Result<RgbImage, PixelsError> {
+    // The crate knows neither big TIFFs nor those with a header in the wrong order.
+    let format = if TiffDirectory::first(bytes).is_some() {
+        ImageFormat::Tiff
+    } else {
+        image::guess_format(bytes).map_err(|_| PixelsError::Format)?
+    };
+    let picture = match format {
+        ImageFormat::Jpeg => decode_jpeg(bytes),
+        ImageFormat::Tiff => match raw::in_tiff(bytes) {
+            Some(raw) => Err(PixelsError::Foreign(raw)),
+            None => tiff::decode(bytes),
+        },
+        ImageFormat::Bmp => bmp::decode(bytes),
+        ImageFormat::Gif => gif::decode(bytes),
+        ImageFormat::Png | ImageFormat::WebP => decode_other(bytes, format),
+        _ => Err(PixelsError::Format),
+    };
+    Ok(turn(picture?, orientation(bytes, format)))
 }
 
 fn check_size(width: u64, height: u64) -> Result<(), PixelsError> {

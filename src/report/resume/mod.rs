@@ -2,7 +2,7 @@
 
 mod recipe;
 
-pub use recipe::{LabelRecipe, Recipe};
+pub use recipe::{FittedRecipe, LabelRecipe, Recipe};
 
 use super::output::beside;
 use crate::input::ImageName;
@@ -173,9 +173,15 @@ mod tests {
             model: "tiny".into(),
             digest: "00".into(),
             precision: "f32".into(),
+            text_cleaning: None,
             labels: Vec::new(),
             top: None,
             threshold: 0.0,
+            min_cosine: None,
+            min_margin: None,
+            decoys: Vec::new(),
+            multi: false,
+            fitted: None,
         }
     }
 

@@ -18,11 +18,38 @@ pub struct Recipe {
     /// Digest of the model's files, in hexadecimal.
     pub digest: String,
     pub precision: String,
+    /// How prompts were cleaned; as the model's family was trained when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text_cleaning: Option<String>,
     pub labels: Vec<LabelRecipe>,
     /// The most scores in a record; all when absent.
     pub top: Option<usize>,
     /// Least probability of a prediction.
     pub threshold: f32,
+    #[serde(default)]
+    pub min_cosine: Option<f32>,
+    #[serde(default)]
+    pub min_margin: Option<f32>,
+    #[serde(default)]
+    pub decoys: Vec<LabelRecipe>,
+    /// Whether each image is given every label that passes.
+    #[serde(default)]
+    pub multi: bool,
+    /// What a classifier file says beyond labels and the rules above.
+    #[serde(default)]
+    pub fitted: Option<FittedRecipe>,
+}
+
+/// What was learned from labelled images.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FittedRecipe {
+    pub temperature: Option<f32>,
+    /// What the thresholds are of.
+    pub quantity: Option<String>,
+    /// One a label.
+    pub thresholds: Vec<f32>,
+    pub set_probability: Option<f32>,
 }
 
 /// A label and its prompts.
@@ -80,21 +107,21 @@ impl Recipe {
             compare("the model", &model(self), &model(earlier));
         }
         compare("the precision", &self.precision, &earlier.precision);
+        let cleaning = |recipe: &Self| recipe.text_cleaning.clone().unwrap_or_else(|| "absent".to_owned());
+        compare("--text-cleaning", &cleaning(self), &cleaning(earlier));
         let top = |recipe: &Self| recipe.top.map_or("absent".to_owned(), |top| top.to_string());
         compare("--top", &top(self), &top(earlier));
         compare("--threshold", &self.threshold, &earlier.threshold);
-        let label = |recipe: &Self, i: usize| {
-            recipe.labels.get(i).map_or("absent".to_owned(), |label| format!("{:?}", label.label))
-        };
-        let count = self.labels.len().max(earlier.labels.len());
-        if let Some(i) = (0..count).find(|&i| self.labels.get(i) != earlier.labels.get(i)) {
-            let (now, then) = (label(self, i), label(earlier, i));
-            differences.push(if now == then {
-                format!("the prompts of {now} are other ones")
-            } else {
-                format!("label {} was {then} and is {now}", i + 1)
-            });
+        let least = |least: Option<f32>| least.map_or("absent".to_owned(), |least| least.to_string());
+        compare("--min-cosine", &least(self.min_cosine), &least(earlier.min_cosine));
+        compare("--min-margin", &least(self.min_margin), &least(earlier.min_margin));
+        let given = |given: bool| if given { "given" } else { "absent" };
+        compare("--multi", &given(self.multi), &given(earlier.multi));
+        if self.fitted != earlier.fitted {
+            differences.push("what the classifier file has learned is something else".to_owned());
         }
+        differences.extend(difference("label", &self.labels, &earlier.labels));
+        differences.extend(difference("decoy", &self.decoys, &earlier.decoys));
         ensure!(
             differences.is_empty(),
             "its records were made in another way: {}; use the same options, or another file",
@@ -102,6 +129,20 @@ impl Recipe {
         );
         Ok(())
     }
+}
+
+/// The first label or decoy that is another one now than it was then.
+fn difference(what: &str, now: &[LabelRecipe], then: &[LabelRecipe]) -> Option<String> {
+    let i = (0..now.len().max(then.len())).find(|&i| now.get(i) != then.get(i))?;
+    let name = |labels: &[LabelRecipe]| {
+        labels.get(i).map_or("absent".to_owned(), |label| format!("{:?}", label.label))
+    };
+    let (now, then) = (name(now), name(then));
+    Some(if now == then {
+        format!("the prompts of {now} are other ones")
+    } else {
+        format!("{what} {} was {then} and is {now}", i + 1)
+    })
 }
 
 fn path(file: &Path) -> PathBuf {
@@ -121,9 +162,15 @@ mod tests {
             model: "tiny".into(),
             digest: "00ff".into(),
             precision: "f32".into(),
+            text_cleaning: None,
             labels: vec![label("a cat"), label("a dog")],
             top: None,
             threshold: 0.1,
+            min_cosine: Some(0.2),
+            min_margin: None,
+            decoys: vec![label("junk")],
+            multi: false,
+            fitted: None,
         }
     }
 
@@ -137,17 +184,43 @@ mod tests {
     }
 
     #[test]
+    fn a_recipe_of_before_there_were_decoys_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("out.jsonl");
+        let old =
+            r#"{"model":"tiny","digest":"00ff","precision":"f32","labels":[],"top":null,"threshold":0.1}"#;
+        fs::write(folder.path().join("out.jsonl.run.json"), old).unwrap();
+        let read = Recipe::read(&file).unwrap();
+        assert_eq!((read.decoys, read.multi, read.min_cosine, read.fitted), (vec![], false, None, None));
+    }
+
+    #[test]
     fn all_that_differs_is_named() {
         recipe().check_same(&Recipe { model: "elsewhere/tiny".into(), ..recipe() }).unwrap();
         let mut other = Recipe { digest: "11".into(), precision: "int8".into(), ..recipe() };
-        (other.top, other.threshold) = (Some(1), 0.5);
+        (other.top, other.threshold, other.multi) = (Some(1), 0.5, true);
+        (other.min_cosine, other.min_margin) = (None, Some(0.1));
+        other.decoys[0].label = "noise".into();
+        other.fitted = Some(FittedRecipe {
+            temperature: Some(2.0),
+            quantity: None,
+            thresholds: Vec::new(),
+            set_probability: None,
+        });
+        other.text_cleaning = Some("none".into());
         other.labels[1].prompts[0].push('!');
         let told = other.check_same(&recipe()).unwrap_err().to_string();
         for part in [
             "the model was tiny (00ff) and is tiny (11)",
             "the precision was f32 and is int8",
+            "--text-cleaning was absent and is none",
             "--top was absent and is 1",
             "--threshold was 0.1 and is 0.5",
+            "--min-cosine was 0.2 and is absent",
+            "--min-margin was absent and is 0.1",
+            "--multi was absent and is given",
+            "what the classifier file has learned is something else",
+            "decoy 1 was \"junk\" and is \"noise\"",
             "the prompts of \"a dog\" are other ones",
         ] {
             assert!(told.contains(part), "{told}");

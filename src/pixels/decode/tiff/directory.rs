@@ -1,29 +1,40 @@
-//! A TIFF → the values in its first directory. Exif is made in the same way.
+//! A TIFF → the values in its directories, of which each is for a picture. Exif is made in the same way.
 
-/// The first directory of a TIFF, classic or big.
+/// A directory of a TIFF, classic or big.
 #[derive(Debug, Clone, Copy)]
 pub struct TiffDirectory<'a> {
     file: &'a [u8],
     numbers: TiffNumbers,
     /// Entries, of which the last one may be cut off.
     entries: &'a [u8],
+    next: Option<u64>,
 }
 
 impl<'a> TiffDirectory<'a> {
-    /// Whether a file begins as a TIFF.
-    pub fn begins(file: &[u8]) -> bool {
-        TiffNumbers::new(file).is_some()
-    }
-
     /// Finds the first directory, if the file has one.
     pub fn first(file: &'a [u8]) -> Option<Self> {
         let numbers = TiffNumbers::new(file)?;
-        let at = usize::try_from(numbers.number(file.get(numbers.word()..)?, numbers.word())?).ok()?;
+        Self::read(file, numbers, numbers.number(file.get(numbers.word()..)?, numbers.word())?)
+    }
+
+    /// The directory at another place in the file.
+    pub fn at(&self, place: u64) -> Option<Self> {
+        Self::read(self.file, self.numbers, place)
+    }
+
+    fn read(file: &'a [u8], numbers: TiffNumbers, place: u64) -> Option<Self> {
         let count_bytes = if numbers.is_big { 8 } else { 2 };
-        let (count, entries) = file.get(at..)?.split_at_checked(count_bytes)?;
+        let (count, rest) = file.get(usize::try_from(place).ok()?..)?.split_at_checked(count_bytes)?;
         let count = usize::try_from(numbers.number(count, count_bytes)?).ok()?;
-        let length = count.saturating_mul(numbers.entry_bytes()).min(entries.len());
-        Some(Self { file, numbers, entries: entries.get(..length)? })
+        let length = count.saturating_mul(numbers.entry_bytes()).min(rest.len());
+        let (entries, rest) = rest.split_at_checked(length)?;
+        let next = numbers.number(rest, numbers.word()).filter(|next| *next != 0);
+        Some(Self { file, numbers, entries, next })
+    }
+
+    /// Where the next directory is.
+    pub fn next(&self) -> Option<u64> {
+        self.next
     }
 
     /// The order of bytes of all numbers in the file.

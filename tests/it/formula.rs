@@ -1,0 +1,41 @@
+//! Numbers from a formula that Python evaluates to the same bits, see `fixtures/README.md`.
+
+use rayon::prelude::*;
+
+fn fnv1a(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |h, byte| (h ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
+}
+
+/// Values of `[-2^exponent, 2^exponent)` that belong to a name.
+pub fn uniform(name: &str, count: usize, exponent: i32) -> Vec<f32> {
+    let hash = fnv1a(name);
+    let seed = (hash ^ (hash >> 32)) as u32;
+    let scale = 2f32.powi(exponent - 23);
+    let value = |i: u32| {
+        let mut x = i.wrapping_mul(0x9e37_79b9).wrapping_add(seed);
+        x = (x ^ (x >> 16)).wrapping_mul(0x85eb_ca6b);
+        x = (x ^ (x >> 13)).wrapping_mul(0xc2b2_ae35);
+        x ^= x >> 16;
+        ((x >> 8) as i32 - (1 << 23)) as f32 * scale
+    };
+    (0..count as u32).into_par_iter().map(value).collect()
+}
+
+/// The tensor of that name in a checkpoint.
+pub fn weight(name: &str, shape: &[usize]) -> Vec<f32> {
+    let count = shape.iter().product();
+    match name {
+        "logit_scale" => return vec![4.6052; count],
+        "logit_bias" => return vec![-10.0; count],
+        _ => {}
+    }
+    match shape {
+        [] => panic!("no formula for the scalar {name}"),
+        [_] if name.ends_with("weight") => uniform(name, count, -3).iter().map(|x| 1.0 + x).collect(),
+        [_] => uniform(name, count, -4),
+        [_, inputs @ ..] => {
+            let inputs: usize = inputs.iter().product();
+            uniform(name, count, -(inputs.ilog2() as i32 / 2))
+        }
+    }
+}
