@@ -1,12 +1,12 @@
 //! Zero-shot image classification with CLIP.
 //!
 //! ```text
-//!                main.rs ── cli.rs ── commands/  (classify · models · fetch · cache)
+//!                main.rs ── cli.rs ── commands/  (classify · eval · models · fetch · cache)
 //!                                        │
 //! labels.rs ─────────────────────────────┤──▶ model/ (text) ────┐
 //! hub/   a model's name ──▶ its files ──▶ model/                ▼
 //! input/ ──▶ pixels/ ────────────────────┴──▶ model/ (vision) ─▶ score.rs ──▶ report/  sinks
-//!         └──────── pipeline/: a job → an iterator of records ─────────────────┘
+//!         └──────── pipeline/: a job → an iterator of records ─────────────────┘  └──▶ eval/  truth → metrics
 //!                   cache/ keeps embeddings between runs     kernels/ slices → slices, for model/ and score.rs
 //!                   net/ the one HTTP client                 messages.rs the one voice on standard error
 //!                   formats.rs a name or first bytes → what a file is     bug.rs a panic → words

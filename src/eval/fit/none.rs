@@ -96,7 +96,7 @@ mod tests {
 
     /// Known images of which one in a hundred is doubtful, and images that are none, told by the cosine.
     fn images() -> (Vec<BestLabel>, Vec<BestLabel>) {
-        let known = (0..200).map(|i| [0.9, if i % 100 == 0 { 0.1 } else { 0.3 + i as f32 * 1e-4 }, 0.8]);
+        let known = (0..200).map(|i| [0.9, if i % 100 == 0 { 0.15 } else { 0.3 + i as f32 * 1e-4 }, 0.8]);
         let none = (0..50).map(|i| [0.95, 0.2 + i as f32 * 1e-4, 0.9]);
         (known.collect(), none.collect())
     }

@@ -83,19 +83,19 @@ mod tests {
     use super::*;
 
     const IMAGES: [Labelled; 6] =
-        [(0.9, true), (0.8, true), (0.6, false), (0.5, true), (0.3, false), (0.1, false)];
+        [(0.875, true), (0.75, true), (0.625, false), (0.5, true), (0.25, false), (0.125, false)];
 
     #[test]
     fn the_best_f1_is_found_in_the_middle_of_a_gap() {
         // Three of four right and all found: 6/7; the first two alone: 4/5.
-        assert_eq!(fit_threshold(IMAGES.to_vec(), None, ChosenFor::F1), 0.4);
+        assert_eq!(fit_threshold(IMAGES.to_vec(), None, ChosenFor::F1), 0.375);
         assert_eq!(fit_threshold(vec![(0.75, true), (0.25, false)], None, ChosenFor::F1), 0.5);
     }
 
     #[test]
     fn as_many_images_are_given_as_the_precision_allows() {
         let at = |precision| fit_threshold(IMAGES.to_vec(), None, ChosenFor::Precision(precision));
-        assert_eq!((at(1.0), at(0.75), at(0.5)), (0.7, 0.4, 0.1));
+        assert_eq!((at(1.0), at(0.75), at(0.5)), (0.6875, 0.375, 0.125));
         let never = fit_threshold(vec![(0.9, false), (0.8, true)], None, ChosenFor::Precision(0.9));
         assert!(never > 0.9 && never < 0.91, "{never}");
     }
