@@ -749,7 +749,7 @@ mod tests {
         assert!(error.contains("f32, f16, bf16, int8"), "{error}");
         let help = Cli::command().render_help().to_string();
         let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
-        for values in ["auto, cpu, cuda, metal", "f32, f16, bf16, int8", "text, json, csv, markdown"] {
+        for values in ["auto, cpu, cuda, metal", "f32, f16, bf16, int8", "text, json, csv, markdown, html"] {
             assert!(help.contains(&format!("[possible values: {values}]")), "{help}");
         }
         let completions = String::from_utf8(completions(Shell::Bash)).unwrap();

@@ -4,7 +4,7 @@ for scripts that run though they should not.
 
     python3 tests/browser.py CLIPCLASS [--screenshots FOLDER] [--many]
 
-Needs Debian's chromium and chromium-driver, and selenium 4.38 from PyPI. Where one of them is missing it
+Needs chromium or Chrome with its chromedriver, and selenium 4.51 from PyPI. Where one of them is missing it
 says so and ends with 0: the page's text is tested without a browser as well.
 """
 
@@ -108,7 +108,7 @@ def main():
         from selenium.webdriver.chrome.service import Service
     except ImportError:
         sys.exit(print("skipped: selenium is not installed") or 0)
-    chromium, chromedriver = shutil.which("chromium"), shutil.which("chromedriver")
+    chromium, chromedriver = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
     if not chromium or not chromedriver:
         sys.exit(print("skipped: chromium and chromedriver are not installed") or 0)
 

@@ -9,6 +9,7 @@ use crate::eval::truth::{TruthSource, TruthTable, Words};
 use crate::eval::{EvalSetting, Evaluation, TruthKind};
 use crate::labels::{ClassifierFile, ClassifierLabel, Label};
 use crate::messages::Messages;
+use crate::model::Checkpoint;
 use crate::pipeline::{self, Job};
 use crate::report::WholeOutput;
 use crate::score::Answer;
@@ -84,7 +85,7 @@ impl Eval {
             fitted.warnings(&setup.labels).iter().for_each(|warning| messages.warning(warning));
             report.fit = Some(fitted.report.clone());
             let digest = digest.context("the model has no digest")?.to_string();
-            let text = self.classifier_file(&fitted, digest).to_json()?;
+            let text = self.classifier_file(&fitted, &checkpoint, digest).to_json()?;
             file.write(|out| Ok(out.write_all(&text)?))?;
         }
         output.write(|out| report.write(self.format, out))?;
@@ -107,7 +108,12 @@ impl Eval {
         Ok(TruthSource::new(words, table, &self.setup.inputs.paths))
     }
 
-    fn classifier_file(&self, fitted: &fit::Fitted, digest: String) -> ClassifierFile {
+    fn classifier_file(
+        &self,
+        fitted: &fit::Fitted,
+        checkpoint: &Checkpoint,
+        digest: String,
+    ) -> ClassifierFile {
         let labels = &self.setup.labels;
         let given = |label: &Label, threshold| ClassifierLabel {
             label: label.name.clone(),
@@ -120,6 +126,7 @@ impl Eval {
             model: self.setup.model.clone(),
             digest,
             precision: self.setup.precision.to_string(),
+            text_cleaning: checkpoint.unusual_text_cleaning().map(|cleaning| cleaning.to_string()),
             labels: labels.labels().iter().enumerate().map(|(i, label)| given(label, threshold(i))).collect(),
             decoys: labels.decoys().iter().map(|decoy| given(decoy, None)).collect(),
             temperature: fitted.temperature,

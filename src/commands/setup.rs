@@ -78,7 +78,7 @@ impl Setup {
         let is_wanted = digest == DigestUse::Wanted || self.classifier.is_some();
         let (known, digest) = self.open_cache(&files.name, &checkpoint, is_wanted, messages)?;
         if let Some(classifier) = &self.classifier {
-            self.check_model(classifier, digest.as_ref())?;
+            self.check_model(classifier, &checkpoint, digest.as_ref())?;
         }
         Ok(OpenModel { name: files.name, checkpoint, known, digest })
     }
@@ -107,8 +107,13 @@ impl Setup {
         Ok((known, Some(digest)))
     }
 
-    /// *Errors* when what a classifier file says was learned with another model or precision.
-    fn check_model(&self, classifier: &ClassifierFile, digest: Option<&ModelDigest>) -> Result<()> {
+    /// *Errors* when what a classifier file says was learned with another model, precision or cleaning of prompts.
+    fn check_model(
+        &self,
+        classifier: &ClassifierFile,
+        checkpoint: &Checkpoint,
+        digest: Option<&ModelDigest>,
+    ) -> Result<()> {
         let digest = digest.context("the model has no digest")?.to_string();
         let short = |digest: &str| digest.get(..12).unwrap_or(digest).to_owned();
         ensure!(
@@ -126,6 +131,17 @@ impl Setup {
             "the classifier file was fitted with --precision {}, and this is {precision}: give that precision, or \
              fit it again with this one",
             classifier.precision
+        );
+        let cleaning = checkpoint.unusual_text_cleaning().map(|cleaning| cleaning.to_string());
+        let told = |cleaning: &Option<String>| match cleaning {
+            Some(cleaning) => format!("--text-cleaning {cleaning}"),
+            None => "no other --text-cleaning than is usual".to_owned(),
+        };
+        ensure!(
+            cleaning == classifier.text_cleaning,
+            "the classifier file was fitted with {}, and this is {}: give the same, or fit it again",
+            told(&classifier.text_cleaning),
+            told(&cleaning)
         );
         Ok(())
     }

@@ -22,6 +22,9 @@ pub struct ClassifierFile {
     /// Digest of the model's files, in hexadecimal.
     pub digest: String,
     pub precision: String,
+    /// How prompts were cleaned, where that was not as the model's family was trained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text_cleaning: Option<String>,
     pub labels: Vec<ClassifierLabel>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub decoys: Vec<ClassifierLabel>,

@@ -344,7 +344,7 @@ fn nothing_to_evaluate_and_too_few_images_to_fit_to_are_told() {
 }
 
 #[test]
-fn a_classifier_file_is_used_whole_and_refuses_another_precision() {
+fn a_classifier_file_is_used_whole_and_refuses_what_it_was_not_made_with() {
     let mut names: Vec<(String, &[u8])> = Vec::new();
     for i in 0..15 {
         names.push((format!("a tree/{i}.jpg"), TREE_BYTES));
@@ -371,6 +371,8 @@ fn a_classifier_file_is_used_whole_and_refuses_another_precision() {
     assert_eq!(records_of(&use_it(&["--multi"]), 0)[0]["predictions"], serde_json::json!(["a tree"]));
     let told = refusal(&use_it(&["--precision", "int8"]));
     assert!(told.contains("--precision f32") && told.contains("int8"), "{told}");
+    let told = refusal(&use_it(&["--text-cleaning", "none"]));
+    assert!(told.contains("this is --text-cleaning none"), "{told}");
     let text = fs::read_to_string(&file).unwrap();
     let parsed: Value = serde_json::from_str(&text).unwrap();
     let digest = parsed["digest"].as_str().unwrap();
