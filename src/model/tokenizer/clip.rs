@@ -21,10 +21,6 @@ pub(super) const END: &str = "<|endoftext|>";
 /// What counts as a word (`clip/simple_tokenizer.py`, without the special tokens, which are added).
 const WORD: &str = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
 
-/// The same for open_clip, whose pattern takes no notice of case: the one mark that is a letter in
-/// upper case, the iota below, is then part of no word.
-const OPEN_CLIP_WORD: &str = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}\x{345}]+";
-
 /// What the special tokens are called in a prompt for open_clip.
 const OPEN_CLIP_START: &str = "<start_of_text>";
 const OPEN_CLIP_END: &str = "<end_of_text>";
@@ -87,7 +83,7 @@ impl OpenClipWords {
             bpe.end_of_word_suffix.as_deref() == Some("</w>"),
             "the words of its vocabulary do not end as CLIP's do, with </w>"
         );
-        let pattern = format!("(?i:{OPEN_CLIP_START}|{OPEN_CLIP_END}|{OPEN_CLIP_WORD})");
+        let pattern = format!("(?i:{OPEN_CLIP_START}|{OPEN_CLIP_END}|{WORD})");
         let words =
             PreTokenizers::new(vec![matches_of(&pattern)?.into(), ByteLevel::new(false, true, false).into()]);
         Ok(Self { start: id(START)?, end: id(END)?, bpe: bpe.clone(), words })
