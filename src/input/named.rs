@@ -160,20 +160,17 @@ impl<I: Iterator<Item = Result<OsString, ImageSource>>> Iterator for Sources<I> 
                 Some(Many::Archive(archive)) => archive.next(&mut self.deal),
                 None => None,
             };
-            match within {
-                Some(source) => {
-                    let is_own = match &source.origin {
-                        Origin::File(path) => is_output(path, self.output.as_ref()),
-                        Origin::Opened(opened) => is_output(opened.path(), self.output.as_ref()),
-                        _ => false,
-                    };
-                    return Some(if is_own {
-                        ImageSource { origin: Origin::OwnOutput, ..source }
-                    } else {
-                        source
-                    });
-                }
-                None => {}
+            if let Some(source) = within {
+                let is_own = match &source.origin {
+                    Origin::File(path) => is_output(path, self.output.as_ref()),
+                    Origin::Opened(opened) => is_output(opened.path(), self.output.as_ref()),
+                    _ => false,
+                };
+                return Some(if is_own {
+                    ImageSource { origin: Origin::OwnOutput, ..source }
+                } else {
+                    source
+                });
             }
             self.open = None;
             let name = match self.named.next()? {

@@ -46,7 +46,7 @@ pub fn fit_threshold(mut images: Vec<Labelled>, usual: Option<f32>, chosen_for: 
         }
         ChosenFor::Precision(precision) => {
             let is_precise = |cut: &&Cut| cut.right as f64 >= f64::from(precision) * cut.given as f64;
-            let lowest = cuts.iter().filter(is_precise).next_back();
+            let lowest = cuts.iter().rfind(is_precise);
             // Nothing that was seen passes where no cut is precise enough.
             let above_all = || images.first().map_or(f32::MAX, |image| image.0.next_up());
             let threshold = lowest.map_or_else(above_all, |cut| cut.threshold);

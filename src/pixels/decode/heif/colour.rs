@@ -205,7 +205,7 @@ pub fn neighbours(pixel: usize, step: u32, samples: usize) -> (usize, usize) {
         return (pixel, pixel);
     }
     let near = pixel / 2;
-    (near, if pixel % 2 == 0 { near.saturating_sub(1) } else { (near + 1).min(samples - 1) })
+    (near, if pixel.is_multiple_of(2) { near.saturating_sub(1) } else { (near + 1).min(samples - 1) })
 }
 
 #[cfg(test)]

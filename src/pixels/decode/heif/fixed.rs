@@ -93,7 +93,7 @@ impl Fixed {
         let (cb, cr) = (i32::from(blue) - 128, i32::from(red) - 128);
         let levels = match self {
             Self::Libyuv { luma: luma_factor, bias, blue, green_of_blue, green_of_red, red } => {
-                let luma = (u32::from(luma) * 257 * luma_factor >> 16) as i32 + bias;
+                let luma = ((u32::from(luma) * 257 * luma_factor) >> 16) as i32 + bias;
                 [luma + cr * red, luma - (cb * green_of_blue + cr * green_of_red), luma + cb * blue]
                     .map(|level| level >> 6)
             }

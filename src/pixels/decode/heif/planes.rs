@@ -57,7 +57,7 @@ pub fn assembled(size: (u32, u32), columns: usize, tiles: &[Planes]) -> Result<P
         return Err(not_decoded("HEIF with a grid of pictures that are coded differently"));
     }
     if let Some(Chroma { step, .. }) = first.chroma
-        && (first.size.0 % step.0 != 0 || first.size.1 % step.1 != 0)
+        && (!first.size.0.is_multiple_of(step.0) || !first.size.1.is_multiple_of(step.1))
     {
         return Err(not_decoded("HEIF with a grid whose pictures share samples"));
     }
