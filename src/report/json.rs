@@ -98,13 +98,7 @@ mod tests {
     use crate::score::{Answer, Classifier, Judgement, Scoring, Verdict};
 
     fn line_of(shape: &RecordShape, image: &str, outcome: Result<Verdict, Failure>) -> String {
-        let record = Record {
-            image: ImageName::new(image),
-            outcome,
-            picture: None,
-            embedding: None,
-            annotations: Vec::new(),
-        };
+        let record = Record::of(ImageName::new(image), outcome);
         let mut out = Vec::new();
         Json.write(&record, shape, &mut out).unwrap();
         String::from_utf8(out).unwrap()
@@ -180,8 +174,7 @@ mod tests {
         let image = ImageName::new(std::ffi::OsString::from_vec(b"caf\xe9.jpg".to_vec()));
         let failure = Failure { kind: "decode", message: String::new() };
         let mut out = Vec::new();
-        let record =
-            Record { image, outcome: Err(failure), picture: None, embedding: None, annotations: Vec::new() };
+        let record = Record::of(image, Err(failure));
         Json.write(&record, &RecordShape::of_labels(&[]), &mut out).unwrap();
         let out = String::from_utf8(out).unwrap();
         assert!(out.contains("\"image\":\"caf\u{fffd}.jpg\",\"image_bytes\":\"636166e92e6a7067\""), "{out}");

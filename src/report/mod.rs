@@ -42,6 +42,14 @@ pub struct Record {
     pub annotations: Vec<Annotation>,
 }
 
+#[cfg(test)]
+impl Record {
+    /// One with nothing beside its outcome.
+    fn of(image: ImageName, outcome: Result<Verdict, Failure>) -> Self {
+        Self { image, outcome, picture: None, embedding: None, annotations: Vec::new() }
+    }
+}
+
 /// Why an image was not classified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {

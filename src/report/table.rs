@@ -186,13 +186,7 @@ mod tests {
         let mut out = Vec::new();
         spelling.begin(shape, &mut out).unwrap();
         for (image, outcome) in [("a.jpg", Ok(verdict)), ("b.jpg", Err(failure))] {
-            let record = Record {
-                image: ImageName::new(image),
-                outcome,
-                picture: None,
-                embedding: None,
-                annotations: Vec::new(),
-            };
+            let record = Record::of(ImageName::new(image), outcome);
             spelling.write(&record, shape, &mut out).unwrap();
         }
         String::from_utf8(out).unwrap()

@@ -44,11 +44,7 @@ impl<'a> Text<'a> {
         let width = names.iter().map(|name| name.width()).max().unwrap_or(0);
         for (Score { label, probability, .. }, name) in scores.into_iter().zip(&names) {
             let padding = width - name.width();
-            let is_given = match &verdict.predictions {
-                Some(predictions) => predictions.contains(label),
-                None => Some(*label) == verdict.prediction,
-            };
-            let style = self.style(if is_given { BOLD } else { PLAIN });
+            let style = self.style(if verdict.given().contains(label) { BOLD } else { PLAIN });
             write!(out, "{style}  {name}{:padding$}  {probability:.4}{style:#}", "")?;
             if self.terminal {
                 write!(out, "  {}", bar(*probability))?;
@@ -59,12 +55,8 @@ impl<'a> Text<'a> {
             writeln!(out, "scoring: {scoring}, each label by itself")?;
         }
         let style = self.style(BOLD);
-        let labels = match (&verdict.predictions, verdict.prediction) {
-            (Some(predictions), _) => predictions.clone(),
-            (None, prediction) => prediction.into_iter().collect(),
-        };
         let what = if shape.answer == Answer::Several { "predictions" } else { "prediction" };
-        write!(out, "{what}: {style}{}{style:#}", self.names(&labels, shape))?;
+        write!(out, "{what}: {style}{}{style:#}", self.names(verdict.given(), shape))?;
         match &verdict.rejection {
             Some(rejection) => writeln!(out, " ({})", self.reason(rejection, shape))?,
             None => writeln!(out)?,
@@ -164,13 +156,7 @@ mod tests {
         let classifier = Classifier::new([0.5, 0.3].iter().flat_map(row).collect(), 2, shape.scoring)
             .with_decoys(decoy.iter().flat_map(row).collect());
         let outcome = Ok(classifier.judge(&[1.0, 0.0], &judgement).unwrap());
-        let record = Record {
-            image: ImageName::new("a.jpg"),
-            outcome,
-            picture: None,
-            embedding: None,
-            annotations: Vec::new(),
-        };
+        let record = Record::of(ImageName::new("a.jpg"), outcome);
         let mut out = Vec::new();
         let messages = Messages::new(true);
         Text::new(false, &messages).write(&record, shape, &mut out).unwrap();

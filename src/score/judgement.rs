@@ -90,12 +90,21 @@ pub struct Verdict {
     pub rejection: Option<Rejection>,
     /// Probability of the best candidate, label or decoy.
     pub probability: f32,
+    /// That, less the probability of the next best.
+    pub margin: f32,
     /// Positions of the labels of the prediction set, best first, where it is asked for.
     pub set: Option<Vec<usize>>,
     /// All labels in order, or the best first where only some were asked for.
     pub scores: Vec<Score>,
     /// All decoys in order; their positions follow those of the labels.
     pub decoys: Vec<Score>,
+}
+
+impl Verdict {
+    /// Positions of the labels that the image has, best first: the prediction, or every label that passed.
+    pub fn given(&self) -> &[usize] {
+        self.predictions.as_deref().unwrap_or(self.prediction.as_slice())
+    }
 }
 
 impl Rule {
@@ -146,7 +155,7 @@ impl Candidates<'_> {
         let logits = &self.logits[..self.labels];
         // The two best of all tell the margin of any.
         let leaders = best_labels(self.logits, 2);
-        let best = best_labels(logits, 1)[0];
+        let best = if leaders[0] < self.labels { leaders[0] } else { best_labels(logits, 1)[0] };
         let mut rejection = self.rejection(best, &leaders, judgement);
         let predictions = match judgement.answer {
             Answer::One => None,
@@ -178,6 +187,7 @@ impl Candidates<'_> {
             predictions,
             rejection,
             probability: self.probabilities[leaders[0]],
+            margin: self.margin(leaders[0], &leaders),
             set,
             scores,
             decoys: (self.labels..self.logits.len()).map(|decoy| self.score(decoy)).collect(),

@@ -313,22 +313,24 @@ fn checkpoint_of_a_training_run_is_read_as_it_is() {
     weights.check_all_used().unwrap();
 }
 
-#[test]
-fn tensor_that_the_configuration_does_not_ask_for_is_refused() {
+/// What is said of tiny-open-clip's files with another configuration.
+#[track_caller]
+fn refusal_with(config: &str) -> String {
     let folder = tempfile::tempdir().unwrap();
-    for file in ["open_clip_config.json", "tokenizer.json", "open_clip_model.safetensors"] {
+    fs::write(folder.path().join("open_clip_config.json"), config).unwrap();
+    for file in ["tokenizer.json", "open_clip_model.safetensors"] {
         fs::copy(Path::new(TINY_OPEN_CLIP).join(file), folder.path().join(file)).unwrap();
     }
-    let path = folder.path().join("open_clip_config.json");
-    let mut config = json(path.to_str().unwrap());
+    let mut command = clipclass();
+    command.args(["-l", "a tree,a cat", "fixtures/images/tree.jpg", "-m"]).arg(folder.path());
+    refusal(&command.output().unwrap())
+}
+
+#[test]
+fn tensor_that_the_configuration_does_not_ask_for_is_refused() {
+    let mut config = json(&format!("{TINY_OPEN_CLIP}/open_clip_config.json"));
     config["model_cfg"]["vision_cfg"]["layers"] = 2.into();
-    fs::write(&path, config.to_string()).unwrap();
-    let output = clipclass()
-        .args(["-l", "a tree,a cat", "fixtures/images/tree.jpg", "-m"])
-        .arg(folder.path())
-        .output()
-        .unwrap();
-    let told = refusal(&output);
+    let told = refusal_with(&config.to_string());
     assert!(
         told.contains("does not ask for 12 of the tensors, as visual.transformer.resblocks.2."),
         "{told}"
@@ -337,20 +339,11 @@ fn tensor_that_the_configuration_does_not_ask_for_is_refused() {
 
 #[test]
 fn model_that_is_not_supported_says_what_it_is_and_what_is_near() {
-    let folder = tempfile::tempdir().unwrap();
-    let config = r#"{"model_cfg": {"embed_dim": 512, "custom_text": true, "vision_cfg": {"image_size": 224,
+    let told = refusal_with(
+        r#"{"model_cfg": {"embed_dim": 512, "custom_text": true, "vision_cfg": {"image_size": 224,
         "timm_model_name": "eva02_base_patch16_clip_224", "timm_pool": "token", "timm_proj": null},
-        "text_cfg": {}}, "preprocess_cfg": {}}"#;
-    fs::write(folder.path().join("open_clip_config.json"), config).unwrap();
-    for file in ["tokenizer.json", "open_clip_model.safetensors"] {
-        fs::copy(Path::new(TINY_OPEN_CLIP).join(file), folder.path().join(file)).unwrap();
-    }
-    let output = clipclass()
-        .args(["-l", "a tree,a cat", "fixtures/images/tree.jpg", "-m"])
-        .arg(folder.path())
-        .output()
-        .unwrap();
-    let told = refusal(&output);
+        "text_cfg": {}}, "preprocess_cfg": {}}"#,
+    );
     assert!(
         told.contains(
             "it has an EVA02 tower in open_clip's layout, which clipclass does not run; near ones: \

@@ -2,10 +2,10 @@
 //! bit, and is then decoded like any other.
 
 use super::boxes::boxes;
-use super::{MAX_ALLOC_BYTES, MAX_PIXELS, check_size, jpeg, rgb, too_much_memory};
+use super::{MAX_ALLOC_BYTES, MAX_PIXELS, check_size, decode_and_turn, rgb, too_much_memory};
 use crate::pixels::PixelsError;
-use crate::pixels::orient::{exif_orientation, orientation, turn};
-use image::{ImageFormat, RgbImage};
+use crate::pixels::orient::{exif_orientation, turn};
+use image::RgbImage;
 use jxl_oxide::{
     AllocTracker, AuxBoxData, InitializeResult, JpegReconstructionStatus, JxlImage, JxlThreadPool,
     PixelFormat,
@@ -23,11 +23,7 @@ pub fn decode(bytes: &[u8]) -> Result<RgbImage, PixelsError> {
     if image.jpeg_reconstruction_status() == JpegReconstructionStatus::Available {
         let mut whole = Vec::new();
         image.reconstruct_jpeg(&mut whole).map_err(damaged)?;
-        let picture = jpeg::decode(&whole, MAX_PIXELS)?;
-        return Ok(turn(
-            rgb(picture.width, picture.height, picture.levels)?,
-            orientation(&whole, ImageFormat::Jpeg),
-        ));
+        return decode_and_turn(&whole);
     }
     if let PixelFormat::Cmyk | PixelFormat::Cmyka = image.pixel_format() {
         return Err(PixelsError::Decode(

@@ -21,7 +21,7 @@ pub(super) fn card(record: &Record, shape: &RecordShape) -> Result<Markup> {
     Ok(match &record.outcome {
         Ok(verdict) => html! {
             article tabindex="0" data-kinds=(kinds(verdict)) data-probability=(verdict.probability)
-                data-margin=[margin(verdict)] {
+                data-margin=(verdict.margin) {
                 @if let Some(thumbnail) = thumbnail { (thumbnail) }
                 p.name { bdi { (name) } }
                 p.prediction { (prediction(verdict, shape)) }
@@ -40,27 +40,15 @@ pub(super) fn card(record: &Record, shape: &RecordShape) -> Result<Markup> {
 
 /// What the filter knows it by: positions of labels, or that there is none.
 fn kinds(verdict: &Verdict) -> String {
-    let labels = given(verdict);
+    let labels = verdict.given();
     if labels.is_empty() {
         return "none".to_owned();
     }
     labels.iter().map(usize::to_string).collect::<Vec<_>>().join(" ")
 }
 
-fn given(verdict: &Verdict) -> Vec<usize> {
-    verdict.predictions.clone().unwrap_or_else(|| verdict.prediction.into_iter().collect())
-}
-
-/// The two best of all candidates that the record has.
-fn margin(verdict: &Verdict) -> Option<f32> {
-    let mut probabilities: Vec<_> =
-        verdict.scores.iter().chain(&verdict.decoys).map(|score| score.probability).collect();
-    probabilities.sort_by(|a, b| b.total_cmp(a));
-    Some(probabilities.first()? - probabilities.get(1)?)
-}
-
 fn prediction(verdict: &Verdict, shape: &RecordShape) -> Markup {
-    let labels = given(verdict);
+    let labels = verdict.given();
     html! {
         @for (i, label) in labels.iter().enumerate() {
             @if i > 0 { ", " }
@@ -96,7 +84,7 @@ fn best<'a>(verdict: &'a Verdict, shape: &RecordShape) -> Vec<&'a Score> {
 
 fn row(score: &Score, verdict: &Verdict, shape: &RecordShape) -> Markup {
     let name = shape.name(score.label);
-    let is_given = given(verdict).contains(&score.label);
+    let is_given = verdict.given().contains(&score.label);
     let is_decoy = score.label >= shape.labels.len();
     html! {
         li.given[is_given].decoy[is_decoy] {

@@ -25,50 +25,41 @@ pub(super) fn from_c1(c: char) -> char {
 
 /// Python's `html.unescape`.
 pub(super) fn unescape(text: &str) -> Cow<'_, str> {
-    if !text.contains('&') {
-        return Cow::Borrowed(text);
-    }
-    let mut unescaped = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find('&') {
-        unescaped.push_str(&rest[..at]);
-        rest = &rest[at..];
-        let (reference, later) = rest.split_at(reference_len(rest));
-        match number(reference) {
-            Some(number) => unescaped.extend(number),
-            None => unescaped.push_str(&htmlize::unescape(reference)),
-        }
-        rest = later;
-    }
-    unescaped.push_str(rest);
-    Cow::Owned(unescaped)
+    replaced(text, |rest| {
+        let reference = &rest[..reference_len(rest)];
+        let value = match number(reference) {
+            Some(number) => number.map(String::from).unwrap_or_default(),
+            None => htmlize::unescape(reference).into_owned(),
+        };
+        Some((reference, value))
+    })
 }
 
 /// ftfy's `unescape_html`: only what ends with a semicolon, and names in capitals too.
 pub(super) fn unescape_closed(text: &str) -> Cow<'_, str> {
+    replaced(text, |rest| {
+        let reference = closed_reference(rest)?;
+        Some((reference, closed_value(reference)?))
+    })
+}
+
+/// The text with its references replaced. From each `&` on `find` looks for one and what it stands for; an
+/// `&` that begins none stays.
+fn replaced(text: &str, find: impl Fn(&str) -> Option<(&str, String)>) -> Cow<'_, str> {
     if !text.contains('&') {
         return Cow::Borrowed(text);
     }
-    let mut unescaped = String::with_capacity(text.len());
+    let mut replaced = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('&') {
-        unescaped.push_str(&rest[..at]);
+        replaced.push_str(&rest[..at]);
         rest = &rest[at..];
-        let found = closed_reference(rest).and_then(|reference| Some((reference, closed_value(reference)?)));
-        let taken = match found {
-            Some((reference, value)) => {
-                unescaped.push_str(&value);
-                reference.len()
-            }
-            None => {
-                unescaped.push('&');
-                1
-            }
-        };
-        rest = &rest[taken..];
+        let (reference, value) = find(rest).unwrap_or(("&", "&".to_owned()));
+        replaced.push_str(&value);
+        rest = &rest[reference.len()..];
     }
-    unescaped.push_str(rest);
-    Cow::Owned(unescaped)
+    replaced.push_str(rest);
+    Cow::Owned(replaced)
 }
 
 /// The length of the reference that `text` begins with, and of the `&` alone where there is none.

@@ -11,7 +11,7 @@
 #![allow(unsafe_code)]
 
 use super::items::{Coded, Colours};
-use super::planes::{Chroma, Plane, Planes};
+use super::planes::{Chroma, Plane, Planes, plane_size};
 use super::{check_size, not_decoded};
 use crate::pixels::PixelsError;
 use crate::pixels::decode::MAX_PIXELS;
@@ -180,14 +180,10 @@ impl Picture {
             DAV1D_PIXEL_LAYOUT_I444 => Some((1, 1)),
             _ => return Err(not_decoded("AV1 with an unknown layout of samples")),
         };
-        let plane =
-            |number: usize, (width, height): (u32, u32)| self.plane(number, width as usize, height as usize);
+        let plane = |number, step| self.plane(number, plane_size((width, height), step));
         let chroma = match step {
             None => None,
-            Some(step) => {
-                let size = (width.div_ceil(step.0), height.div_ceil(step.1));
-                Some(Chroma { step, blue: plane(1, size)?, red: plane(2, size)? })
-            }
+            Some(step) => Some(Chroma { step, blue: plane(1, step)?, red: plane(2, step)? }),
         };
         let sequence = self.0.seq_hdr.ok_or_else(damaged)?;
         // SAFETY: The picture holds the header that the pointer leads to.
@@ -197,11 +193,11 @@ impl Picture {
             matrix: sequence.mtrx as u16,
             is_full_range: sequence.color_range != 0,
         };
-        Ok(Planes { size: (width, height), luma: plane(0, (width, height))?, chroma, colours: Some(colours) })
+        Ok(Planes { size: (width, height), luma: plane(0, (1, 1))?, chroma, colours: Some(colours) })
     }
 
     /// A copy of one of the planes.
-    fn plane(&self, number: usize, width: usize, height: usize) -> Result<Plane, PixelsError> {
+    fn plane(&self, number: usize, (width, height): (usize, usize)) -> Result<Plane, PixelsError> {
         let bits = u32::try_from(self.0.p.bpc).map_err(|_| damaged())?;
         let first = self.0.data[number].ok_or_else(damaged)?;
         let stride_bytes = self.0.stride[usize::from(number > 0)];

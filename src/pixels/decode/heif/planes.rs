@@ -41,9 +41,14 @@ impl Plane {
 
 impl Chroma {
     /// Width and height of the planes of a picture.
-    pub fn size(&self, (width, height): (u32, u32)) -> (usize, usize) {
-        (width.div_ceil(self.step.0) as usize, height.div_ceil(self.step.1) as usize)
+    pub fn size(&self, size: (u32, u32)) -> (usize, usize) {
+        plane_size(size, self.step)
     }
+}
+
+/// Width and height of a plane of a picture whose samples are so many pixels wide and high.
+pub fn plane_size((width, height): (u32, u32), step: (u32, u32)) -> (usize, usize) {
+    (width.div_ceil(step.0) as usize, height.div_ceil(step.1) as usize)
 }
 
 /// Puts a picture of `size` together from tiles of one size, row by row; what hangs over is cut off.
@@ -62,9 +67,8 @@ pub fn assembled(size: (u32, u32), columns: usize, tiles: &[Planes]) -> Result<P
         return Err(not_decoded("HEIF with a grid whose pictures share samples"));
     }
     let plane = |step: (u32, u32), of: &dyn Fn(&Planes) -> &Plane| {
-        let shrunk =
-            |(width, height): (u32, u32)| (width.div_ceil(step.0) as usize, height.div_ceil(step.1) as usize);
-        let ((width, height), (tile_width, tile_height)) = (shrunk(size), shrunk(first.size));
+        let (width, height) = plane_size(size, step);
+        let (tile_width, tile_height) = plane_size(first.size, step);
         let mut samples = vec![0; width * height];
         for (number, tile) in tiles.iter().enumerate() {
             let (left, top) = (number % columns * tile_width, number / columns * tile_height);
