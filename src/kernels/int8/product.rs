@@ -53,6 +53,8 @@ impl Int8Set {
             Self::AvxVnni(token) => of(token),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni(token) => of(token),
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonDot(token) => of(token),
             #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
             Self::Amx(_) => Factors::Signed,
         }
@@ -70,6 +72,8 @@ impl PanelProduct<'_> {
             Int8Set::AvxVnni(token) => token.enable(InTiles(self)),
             #[cfg(target_arch = "x86_64")]
             Int8Set::Avx512Vnni(token) => token.enable(InTiles(self)),
+            #[cfg(target_arch = "aarch64")]
+            Int8Set::NeonDot(token) => token.enable(InTiles(self)),
             #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
             Int8Set::Amx(token) => token.float().enable(InMatrixUnit(self, token)),
         }

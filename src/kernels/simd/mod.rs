@@ -18,6 +18,8 @@ pub mod avx512;
 pub mod avx512_vnni;
 #[cfg(target_arch = "x86_64")]
 pub mod avx_vnni;
+#[cfg(target_arch = "aarch64")]
+pub mod neon;
 
 use super::instructions::FloatSet;
 use std::mem::MaybeUninit;
@@ -323,12 +325,14 @@ pub(super) fn dispatch_on<K: Kernel>(set: FloatSet, kernel: K) -> K::Output {
         FloatSet::Avx2(token) => token.enable(OneWidth(kernel)),
         #[cfg(target_arch = "x86_64")]
         FloatSet::Avx512(token) => token.enable(OneWidth(kernel)),
+        #[cfg(target_arch = "aarch64")]
+        FloatSet::Neon(token) => token.enable(OneWidth(kernel)),
     }
 }
 
 /// Defines the token of an instruction set: the features that are looked for on the machine are
 /// those that code is compiled with, from one list.
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! token {
     ($(#[$doc:meta])* $name:ident: $($feature:tt)+) => {
         $(#[$doc])*
@@ -338,7 +342,7 @@ macro_rules! token {
         impl $name {
             /// The token, if this machine has the instructions.
             pub fn detect() -> Option<Self> {
-                ($(is_x86_feature_detected!($feature))&&+).then_some(Self(()))
+                ($($crate::kernels::simd::detected!($feature))&&+).then_some(Self(()))
             }
 
             /// Does `work` compiled with the instructions.
@@ -354,11 +358,27 @@ macro_rules! token {
         }
     };
 }
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use token;
 
-/// Calls intrinsics that work on registers alone, for the holder of their token.
+/// Whether this machine has a feature.
 #[cfg(target_arch = "x86_64")]
+macro_rules! detected {
+    ($feature:tt) => {
+        is_x86_feature_detected!($feature)
+    };
+}
+#[cfg(target_arch = "aarch64")]
+macro_rules! detected {
+    ($feature:tt) => {
+        std::arch::is_aarch64_feature_detected!($feature)
+    };
+}
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+use detected;
+
+/// Calls intrinsics that work on registers alone, for the holder of their token.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! registers {
     ($($call:tt)*) => {
         // SAFETY: these intrinsics need nothing but their instructions, and the method that calls
@@ -366,7 +386,7 @@ macro_rules! registers {
         unsafe { $($call)* }
     };
 }
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use registers;
 
 #[cfg(test)]
