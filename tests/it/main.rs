@@ -8,6 +8,7 @@ mod eval;
 mod families;
 mod formula;
 mod golden;
+mod hostile;
 mod html;
 mod hub;
 mod input;
