@@ -7,6 +7,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::Write;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The exit status of a worker that is to be started again.
@@ -61,34 +62,43 @@ static ALLOCATOR: Counting = Counting;
 pub fn work(run: &Run, first: usize, every: usize) -> ExitCode {
     // One core is one worker's.
     rayon::ThreadPoolBuilder::new().num_threads(1).build_global().expect("nobody has built the pool yet");
-    // What panics is told by what became of the file.
-    std::panic::set_hook(Box::new(|information| eprintln!("{information}")));
+    std::panic::set_hook(Box::new(|information| {
+        let place = information.location().map(|place| {
+            let (_, file) = place.file().rsplit_once("registry/src/").unwrap_or(("", place.file()));
+            format!("{file}:{}", place.line())
+        });
+        *PLACE.lock().unwrap_or_else(PoisonError::into_inner) = place.unwrap_or_default();
+    }));
     let mut output = std::io::stdout().lock();
     for number in (first..run.files()).step_by(every) {
         let (_, _, bytes) = run.file(number);
         let (tried, took) = try_one(&bytes);
         writeln!(output, "{tried}").expect("somebody listens");
-        let panicked = tried.outcome == Outcome::Panic;
-        if panicked || took > MAY_LEAVE_THREADS {
+        if tried.outcome == Outcome::Panic || took > MAY_LEAVE_THREADS {
             return ExitCode::from(STARTS_ANEW as u8);
         }
     }
     ExitCode::SUCCESS
 }
 
+/// Where the newest panic was.
+static PLACE: Mutex<String> = Mutex::new(String::new());
+
 fn try_one(bytes: &[u8]) -> (Tried, Duration) {
+    PLACE.lock().unwrap_or_else(PoisonError::into_inner).clear();
     let before = ALLOCATED.load(Ordering::Relaxed);
     PEAK.store(before, Ordering::Relaxed);
     let began = Instant::now();
     let result = std::panic::catch_unwind(|| Picture::decode(bytes));
     let took = began.elapsed();
     let outcome = match &result {
-        Err(_) => Outcome::Panic,
+        Err(_) => Outcome::Escape,
         Ok(Err(PixelsError::Decode(message))) if message.contains("makes its decoder fail") => Outcome::Panic,
         Ok(Err(PixelsError::Limit(_))) => Outcome::Limit,
         Ok(Err(_)) => Outcome::Refused,
         Ok(Ok(_)) => Outcome::Decoded,
     };
     let bytes = PEAK.load(Ordering::Relaxed).saturating_sub(before);
-    (Tried { outcome, micros: took.as_micros() as u64, bytes }, took)
+    let place = PLACE.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    (Tried { outcome, micros: took.as_micros() as u64, bytes, place }, took)
 }

@@ -3,13 +3,14 @@
 //! Some decoders of others bound neither their time by what they are given, nor can they be stopped from
 //! outside, and one panics through functions for C, which would abort the process. Such a decoder gets a
 //! thread of its own. When it panics or takes too long, the thread is given up and left where it is: it
-//! cannot be ended, only the process can. There may be few such threads at any time.
+//! cannot be ended, only the process can. What such threads hold together is limited as well.
 
 use super::makes_decoder_fail;
 use crate::bug;
 use crate::pixels::PixelsError;
+use crate::pixels::decode::MAX_DECODE_BYTES;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,8 +18,10 @@ use std::time::{Duration, Instant};
 /// How long a decoder may take for a file of any size, and how much longer for each MiB of it. The slowest
 /// honest picture, one of the most pixels that are allowed, takes a third of it.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Threads that were given up and are still there, at most.
-const MAX_GIVEN_UP: usize = 8;
+/// The most memory that is held by threads that were given up and are still there.
+const MAX_HELD_BYTES: u64 = MAX_DECODE_BYTES;
+/// What one counts for that goes on: it takes a core as well.
+const SLOW_BYTES: u64 = MAX_HELD_BYTES / 8;
 /// What Linux gives a program's first thread.
 const STACK_BYTES: usize = 8 << 20;
 
@@ -27,11 +30,11 @@ const STACK_BYTES: usize = 8 << 20;
 pub enum Interface {
     /// It unwinds.
     Rust,
-    /// It aborts the process.
-    C,
+    /// It aborts the process, unless the thread stops there and holds what it has.
+    C { most_bytes: u64 },
 }
 
-static GIVEN_UP: AtomicUsize = AtomicUsize::new(0);
+static HELD_BYTES: AtomicU64 = AtomicU64::new(0);
 
 /// When the decoding of a file has to be over.
 #[derive(Debug, Clone, Copy)]
@@ -72,10 +75,10 @@ pub fn apart<T: Send + 'static>(
     interface: Interface,
     decode: impl FnOnce() -> Result<T, PixelsError> + Send + 'static,
 ) -> Result<T, PixelsError> {
-    if GIVEN_UP.load(Ordering::Relaxed) >= MAX_GIVEN_UP {
-        return Err(PixelsError::Limit(format!(
-            "{MAX_GIVEN_UP} images before it have brought their decoders to a standstill, and this one needs such a decoder; run clipclass without them"
-        )));
+    if HELD_BYTES.load(Ordering::Relaxed) >= MAX_HELD_BYTES {
+        return Err(PixelsError::Limit(
+            "images before it have brought many decoders to a standstill, and this one needs such a decoder; run clipclass again, without them".into(),
+        ));
     }
     let (sender, result) = mpsc::channel();
     // Whoever is done first says so: the decoder, or the one who waits for it.
@@ -84,19 +87,19 @@ pub fn apart<T: Send + 'static>(
     let work = move || {
         // Nobody hears it who has given up already.
         let tell = move |told| drop(sender.send(told));
-        if interface == Interface::C {
+        if let Interface::C { most_bytes } = interface {
             let tell = tell.clone();
             let is_over = Arc::clone(&is_decoded);
             bug::stop_at_panic(move |bug| {
                 if !is_over.swap(true, Ordering::Relaxed) {
-                    GIVEN_UP.fetch_add(1, Ordering::Relaxed);
+                    HELD_BYTES.fetch_add(most_bytes + STACK_BYTES as u64 / 2, Ordering::Relaxed);
                 }
                 tell(Err(bug));
             });
         }
         tell(bug::caught(decode));
         if is_decoded.swap(true, Ordering::Relaxed) {
-            GIVEN_UP.fetch_sub(1, Ordering::Relaxed);
+            HELD_BYTES.fetch_sub(SLOW_BYTES, Ordering::Relaxed);
         }
     };
     thread::Builder::new()
@@ -106,11 +109,11 @@ pub fn apart<T: Send + 'static>(
         .map_err(|error| PixelsError::Decode(format!("a thread for decoding cannot be started: {error}")))?;
     let told = match result.recv_timeout(deadline.at.saturating_duration_since(Instant::now())) {
         Err(RecvTimeoutError::Timeout) => {
-            GIVEN_UP.fetch_add(1, Ordering::Relaxed);
+            HELD_BYTES.fetch_add(SLOW_BYTES, Ordering::Relaxed);
             if !is_over.swap(true, Ordering::Relaxed) {
                 return Err(deadline.too_slow());
             }
-            GIVEN_UP.fetch_sub(1, Ordering::Relaxed);
+            HELD_BYTES.fetch_sub(SLOW_BYTES, Ordering::Relaxed);
             result.try_recv().ok()
         }
         told => told.ok(),
@@ -132,14 +135,16 @@ mod tests {
             panic!("as C");
         }
         let now = Deadline::of(&[]);
-        assert_eq!(apart(now, Interface::C, || Ok(7)).unwrap(), 7);
+        let as_c = Interface::C { most_bytes: 1000 };
+        assert_eq!(apart(now, as_c, || Ok(7)).unwrap(), 7);
         let unwinds = apart(now, Interface::Rust, || -> Result<(), _> { panic!("as Rust") });
-        assert_eq!((unwinds.unwrap_err().kind(), GIVEN_UP.load(Ordering::Relaxed)), ("decode", 0));
-        let aborts = apart(now, Interface::C, || {
+        assert_eq!((unwinds.unwrap_err().kind(), HELD_BYTES.load(Ordering::Relaxed)), ("decode", 0));
+        let aborts = apart(now, as_c, || {
             fails();
             Ok(())
         });
-        assert_eq!((aborts.unwrap_err().kind(), GIVEN_UP.load(Ordering::Relaxed)), ("decode", 1));
+        assert_eq!(aborts.unwrap_err().kind(), "decode");
+        assert!(HELD_BYTES.load(Ordering::Relaxed) > 1000);
         let (stop, stopped) = mpsc::channel::<()>();
         let slow = apart(Deadline::within(Duration::ZERO), Interface::Rust, move || {
             let _ = stopped.recv();
@@ -148,7 +153,7 @@ mod tests {
         let error = slow.unwrap_err();
         assert!(error.kind() == "limit" && error.to_string().contains("more than 0 s"), "{error}");
         drop(stop);
-        assert_eq!(apart(now, Interface::C, || Ok(8)).unwrap(), 8);
+        assert_eq!(apart(now, as_c, || Ok(8)).unwrap(), 8);
     }
 
     #[test]

@@ -2,6 +2,9 @@
 //! its colours brought to RGB as Pillow's `convert("RGB")` does: alpha is dropped, of 16 bits the high
 //! byte is kept, colour profiles are ignored.
 //!
+//! What a picture costs is limited, whatever its file says: [`MAX_PIXELS`], [`MAX_DECODE_BYTES`], and for
+//! time either the work that a file of its size can ask for, or a deadline (`apart.rs`).
+//!
 //! Where Pillow is known to be wrong, its way is not followed: 16-bit grey, which it clips at 255, is
 //! scaled like 16-bit colour. Where it guesses, clipclass refuses: a JPEG broken in the middle is an
 //! error, not a picture with a grey rest.
@@ -43,7 +46,8 @@ const MAX_DECODE_BYTES: u64 = 2 << 30;
 impl Picture {
     /// Decodes the first frame of an encoded image and turns it upright.
     ///
-    /// *Errors* when the bytes are not a whole image of at most 178,956,970 pixels.
+    /// *Errors* when the bytes are not a whole image, have more than 178,956,970 pixels, or take more than
+    /// 2 GiB of memory or more than half a minute, and half a minute for each MiB, to decode.
     pub fn decode(bytes: &[u8]) -> Result<Self, PixelsError> {
         if bytes.is_empty() {
             return Err(PixelsError::Empty);

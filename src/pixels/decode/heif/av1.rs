@@ -44,7 +44,8 @@ pub fn decode(coded: &Coded, deadline: Deadline) -> Result<Planes, PixelsError> 
     let pixels = u64::from(coded.size.0) * u64::from(coded.size.1);
     check_memory(pixels * PIXEL_BYTES)?;
     let stream = coded.bytes.to_vec();
-    apart(deadline, Interface::C, move || decode_stream(&stream, pixels))
+    let interface = Interface::C { most_bytes: pixels * PIXEL_BYTES };
+    apart(deadline, interface, move || decode_stream(&stream, pixels))
 }
 
 /// Decodes the picture of a stream, and of those before it what it needs. None may have more than so many
