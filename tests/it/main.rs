@@ -12,6 +12,7 @@ mod families;
 mod first_minute;
 mod formula;
 mod golden;
+mod hostile;
 mod html;
 mod hub;
 mod input;
