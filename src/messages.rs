@@ -167,6 +167,20 @@ impl Drop for Download {
     }
 }
 
+/// A number of bytes as people read it: `605 MB`, `3.94 GB`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ByteCount(pub u64);
+
+impl Display for ByteCount {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self.0 as f64 {
+            bytes if bytes < 999.5e3 => write!(f, "{:.0} kB", bytes / 1e3),
+            bytes if bytes < 999.5e6 => write!(f, "{:.0} MB", bytes / 1e6),
+            bytes => write!(f, "{:.2} GB", bytes / 1e9),
+        }
+    }
+}
+
 /// A message as a terminal may see it. Servers and file names have a say in messages, and must not
 /// drive the terminal.
 struct Printable<T>(T);
@@ -191,6 +205,12 @@ fn style(template: &str) -> ProgressStyle {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_are_told_as_the_hub_tells_them() {
+        let told = [605_120_000, 1_711_760_000, 4_200].map(|bytes| ByteCount(bytes).to_string());
+        assert_eq!(told, ["605 MB", "1.71 GB", "4 kB"]);
+    }
 
     #[test]
     fn a_message_cannot_drive_the_terminal() {

@@ -60,6 +60,7 @@ impl Rules {
             temperature: classifier.and_then(|file| file.temperature),
             threshold: self.threshold.or(none.threshold).unwrap_or(default),
             min_cosine: self.min_cosine.or(none.min_cosine),
+            min_contrast: none.min_contrast,
             min_margin: self.min_margin.or(none.min_margin),
             fitted,
             set_probability: classifier

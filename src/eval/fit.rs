@@ -21,7 +21,7 @@ use super::interval::Share;
 use super::random::SEED;
 use super::sample::{Sample, SampleTruth};
 use crate::labels::{LabelSet, NoneRule, SetRule, ThresholdRule};
-use crate::score::{Answer, FittedThresholds, Judgement, Quantity, Scoring, Verdict, verdict};
+use crate::score::{Answer, FittedThresholds, Judgement, Quantity, Scoring, Verdict, contrast, verdict};
 use anyhow::{Context, Result, ensure};
 use folds::{FOLDS, folds};
 use rayon::prelude::*;
@@ -175,6 +175,7 @@ impl Parts {
             temperature: Some(self.temperature),
             threshold: none.threshold.unwrap_or(0.0),
             min_cosine: none.min_cosine,
+            min_contrast: none.min_contrast,
             min_margin: none.min_margin,
             fitted: Some(self.thresholds.clone()),
             set_probability: self.set_probability,
@@ -303,7 +304,9 @@ impl Fitting<'_> {
             let Some(best) = verdict.prediction else { continue };
             let score = verdict.scores[best];
             let margin = Quantity::Margin.of_labels(&verdict)[best];
-            if is_known { &mut known } else { &mut none }.push([score.probability, score.cosine, margin]);
+            let contrast = contrast(score.cosine, &self.sample.cosines(image)[..self.labels]);
+            let best_label = [score.probability, score.cosine, contrast, margin];
+            if is_known { &mut known } else { &mut none }.push(best_label);
         }
         if none_in_all < LEAST_NONE {
             return Ok(None);

@@ -1,6 +1,7 @@
 //! How right labels are and what is learned from images, with the real binary and the fixture model; and
 //! every metric against scikit-learn on 2,000 drawings.
 
+use crate::golden;
 use crate::world::{CAT, CAT_BYTES, MODEL, TREE, TREE_BYTES, TRUNCATED, clipclass, records_of, refusal};
 use crate::world::{stderr_of, stdout_of, tar_of};
 use clipclass::eval::calibration::{Calibration, softmax_loss};
@@ -16,27 +17,24 @@ use std::process::Command;
 use tempfile::TempDir;
 
 /// Logits of 2,000 drawings with 16 things and 9 colours, and which of either each is.
-struct Drawings {
-    logits: Vec<Vec<f32>>,
-    things: Vec<usize>,
-    colours: Vec<usize>,
+pub struct Drawings {
+    pub logits: Vec<Vec<f32>>,
+    pub things: Vec<usize>,
+    pub colours: Vec<usize>,
     golden: Value,
 }
 
 const THINGS: usize = 16;
 const LABELS: usize = 25;
 
-fn drawings() -> Drawings {
+pub fn drawings() -> Drawings {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/golden");
     let bytes = fs::read(folder.join("metrics.safetensors")).unwrap();
     let tensors = SafeTensors::deserialize(&bytes).unwrap();
-    let values = tensors.tensor("logits").unwrap();
-    let pairs = values.data().as_chunks().0.iter();
-    let values: Vec<f32> = pairs.map(|pair| half::f16::from_le_bytes(*pair).to_f32()).collect();
     let truth = tensors.tensor("truth").unwrap();
     let column = |i: usize| truth.data().iter().skip(i).step_by(2).map(|&label| label.into()).collect();
     Drawings {
-        logits: values.chunks(LABELS).map(<[f32]>::to_vec).collect(),
+        logits: golden::rows("fixtures/golden/metrics.safetensors", "logits"),
         things: column(0),
         colours: column(1),
         golden: serde_json::from_slice(&fs::read(folder.join("metrics.json")).unwrap()).unwrap(),

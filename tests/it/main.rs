@@ -4,9 +4,10 @@
 mod cache;
 mod cli;
 mod containers;
+mod doctor;
 mod eval;
 mod families;
-mod formula;
+mod fits;
 mod golden;
 mod html;
 mod hub;
