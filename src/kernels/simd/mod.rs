@@ -202,6 +202,27 @@ pub trait Simd: Copy + Send + Sync + 'static {
     }
 }
 
+/// How the factors of products of 8-bit integers lie in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Factors {
+    /// A byte each.
+    Signed,
+    /// A byte each, `x + 128`, so that sums start at −128 times the sum of a column's weights.
+    Unsigned,
+    /// Two bytes each.
+    Wide,
+}
+
+impl Factors {
+    /// Bytes of a factor.
+    pub const fn bytes(self) -> usize {
+        match self {
+            Self::Signed | Self::Unsigned => 1,
+            Self::Wide => 2,
+        }
+    }
+}
+
 /// The token of an instruction set with vectors that sum products of 8-bit integers.
 pub trait Int8Simd: Copy + Send + Sync + 'static {
     /// Vectors that scale the sums.
@@ -218,9 +239,8 @@ pub trait Int8Simd: Copy + Send + Sync + 'static {
     const TILE_ROWS: usize;
     /// Vectors in a row of that tile.
     const TILE_VECTORS: usize;
-    /// Whether factors are taken as unsigned bytes, `x + 128`, so that sums start at
-    /// −128 times the sum of a column's weights.
-    const UNSIGNED: bool;
+    /// How factors lie in memory.
+    const FACTORS: Factors;
 
     /// The token of the vectors that scale the sums.
     fn float(self) -> Self::Float;
@@ -238,7 +258,7 @@ pub trait Int8Simd: Copy + Send + Sync + 'static {
     ///
     /// They can be written.
     unsafe fn store_sums_ptr(self, to: *mut i32, sums: Self::I32);
-    /// The four factors from `from`, unaligned.
+    /// The four factors from `from`, unaligned, as [`Self::FACTORS`] says.
     ///
     /// # Safety
     ///
@@ -252,7 +272,7 @@ pub trait Int8Simd: Copy + Send + Sync + 'static {
     unsafe fn load_w_ptr(self, from: *const i8) -> Self::W;
     /// The sums with the four products of each column added, exactly.
     ///
-    /// Factors and weights are −127 … 127 (`x + 128` where [`Self::UNSIGNED`]).
+    /// Factors and weights are −127 … 127 (`x + 128` with [`Factors::Unsigned`]).
     fn add_products(self, sums: Self::I32, x: Self::X, w: Self::W) -> Self::I32;
 }
 
