@@ -22,6 +22,11 @@ pub struct Rules {
 }
 
 impl Rules {
+    /// Whether the user set a threshold.
+    pub(super) fn has_thresholds(self) -> bool {
+        self.threshold.is_some() || self.min_cosine.is_some() || self.min_margin.is_some()
+    }
+
     /// Whether it is said which of its labels an image has.
     pub(super) fn tells_several(self, scoring: Scoring, classifier: Option<&ClassifierFile>) -> bool {
         match scoring {

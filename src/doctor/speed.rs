@@ -14,7 +14,7 @@ const INPUTS: usize = 768;
 const OUTPUTS: usize = 4 * INPUTS;
 
 /// How long a product is repeated.
-const TIME: Duration = Duration::from_millis(300);
+const TIME: Duration = Duration::from_millis(150);
 
 /// Images in a batch, as many as a run takes unless the user says otherwise.
 pub(super) const BATCH: usize = 8;

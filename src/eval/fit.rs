@@ -10,6 +10,7 @@ mod none;
 mod temperature;
 mod thresholds;
 
+use conformal::images_for;
 pub use conformal::set_probability;
 pub use temperature::{Link, fit_temperature};
 pub use thresholds::{ChosenFor, Labelled, fit_threshold};
@@ -36,6 +37,10 @@ const LEAST_IN_ALL: usize = 20;
 /// Fewer images that are none of the labels give no rule for them.
 const LEAST_NONE: usize = 10;
 
+/// The log loss of images whose labels have a probability of 0.999: a temperature that goes below has found
+/// nothing that is hard.
+const EASY_LOSS: f64 = 1e-3;
+
 /// What is to be fitted.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FitChoice {
@@ -59,6 +64,8 @@ pub struct Fitted {
     few: Vec<(usize, usize)>,
     /// Images that are none of the labels, where they are too few.
     few_none: Option<usize>,
+    /// Whether images that were not fitted to lose next to nothing at the temperature.
+    too_easy: bool,
 }
 
 impl Fitted {
@@ -75,6 +82,12 @@ impl Fitted {
                  one: {}{more}",
                 self.few.len(),
                 some.join(", ")
+            ));
+        }
+        if let Some(temperature) = self.temperature.filter(|_| self.too_easy) {
+            warnings.push(format!(
+                "with the temperature {temperature} nearly all probabilities are 0 or 1: these images are too easy to \
+                 tell how sure to be of others"
             ));
         }
         if let Some(images) = self.few_none {
@@ -144,6 +157,7 @@ pub fn fit(
             .map(|(coverage, min_probability)| SetRule { coverage, min_probability }),
         report: Value::Null,
         few: (0..labels).filter_map(few).collect(),
+        too_easy: measured.after.log_loss().is_some_and(|loss| loss < EASY_LOSS),
         few_none: (!none.is_empty() && none.len() < LEAST_NONE).then_some(none.len()),
     };
     fitted.report = report(sample, &fitted, &measured, known.len(), none.len());
@@ -234,7 +248,12 @@ impl Fitting<'_> {
                 let probabilities = probabilities();
                 let images = probabilities.len();
                 Some(set_probability(probabilities, coverage).with_context(|| {
-                    format!("{images} images are too few for prediction sets with --coverage {coverage}")
+                    // A fifth of all is held out in turn.
+                    let needed = (images_for(coverage) * FOLDS).div_ceil(FOLDS - 1);
+                    format!(
+                        "{images} images are too few for prediction sets with --coverage {coverage}, which need \
+                         about {needed} in all"
+                    )
                 })?)
             }
         };

@@ -333,6 +333,11 @@ fn nothing_to_evaluate_and_too_few_images_to_fit_to_are_told() {
     let folder = folder_of(&[("zebra/1.jpg", TREE_BYTES)]);
     let told = refusal(&eval(&[folder.path()], "a cat,a tree", &[]).output().unwrap());
     assert!(told.contains("zebra") && told.contains("--classes"), "{told}");
+    let truth = folder.path().join("truth.csv");
+    fs::write(&truth, "image,label\nelsewhere/2.jpg,a tree\n").unwrap();
+    let mut command = eval(&[folder.path()], "a cat,a tree", &["--truth", truth.to_str().unwrap()]);
+    let told = refusal(&command.output().unwrap());
+    assert!(told.contains("truth.csv names none of the 1 images"), "{told}");
     let few = folder_of(&[("a tree/1.jpg", TREE_BYTES)]);
     let file = few.path().join("fit.json");
     let told =
@@ -358,6 +363,14 @@ fn a_classifier_file_is_used_whole_and_refuses_what_it_was_not_made_with() {
     assert_eq!((&fit["fit"]["images"], &fit["fit"]["parts"]), (&30.into(), &5.into()));
     let stderr = stderr_of(&output, 0);
     assert!(stderr.contains("1 labels have too few images") && stderr.contains("a boat 0"), "{stderr}");
+    assert!(stderr.contains("these images are too easy to tell how sure to be"), "{stderr}");
+    assert!(!stderr.contains("no part of what --fit learns"), "{stderr}");
+    let mut command = eval(&[folder.path()], "a cat,a tree,a boat", &arguments);
+    let stderr = stderr_of(&command.args(["--threshold", "0.5"]).output().unwrap(), 0);
+    assert!(stderr.contains("--threshold, --min-cosine and --min-margin are no part of what --fit learns"));
+    let much = ["--fit", path, "--coverage", "0.99"];
+    let told = refusal(&eval(&[folder.path()], "a cat,a tree", &much).output().unwrap());
+    assert!(told.contains("24 images are too few") && told.contains("about 124 in all"), "{told}");
     let use_it = |more: &[&str]| {
         let mut command = clipclass();
         command.args([TREE, CAT, "--json", "--classifier", path]).args(more);

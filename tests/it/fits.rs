@@ -197,7 +197,6 @@ fn what_is_fitted_to_a_sigmoid_model_is_used_by_both_answers() {
     };
     let told = fit(&one, &[]);
     assert_eq!((&told["images"], &told["thresholds"]["of"]), (&30.into(), &"margin".into()));
-    // Certain pictures of two kinds have no better temperature than the least.
     let temperature = &told["temperature"];
     assert!(temperature["log_loss"].as_f64() < temperature["log_loss_before"].as_f64(), "{temperature}");
     let told = fit(&several, &["--multi"]);
