@@ -2,8 +2,10 @@
 
 use crate::cache;
 use crate::commands::{
-    Classify, Command, Eval, Fetch, Models, ModelsFormat, OutputChoice, Rules, Setup, WrongUsage,
+    Classify, Command, Doctor, DoctorFormat, Eval, Fetch, Models, ModelsFormat, OutputChoice, Rules, Setup,
+    WrongUsage,
 };
+use crate::doctor::Installation;
 use crate::eval::fit::{ChosenFor, FitChoice};
 use crate::eval::report::EvalFormat;
 use crate::hub::HubOptions;
@@ -51,7 +53,10 @@ pub fn parse() -> Result<Command> {
             None => error.exit(),
         },
     };
-    kernels::instructions()?;
+    // The doctor tells of a wrong limit among everything else.
+    if !matches!(cli.command, Some(Verb::Doctor(_))) {
+        kernels::instructions()?;
+    }
     cli.into_command()
 }
 
@@ -162,6 +167,9 @@ enum Verb {
         #[command(flatten)]
         cache: CacheArgs,
     },
+    /// Tell whether this installation is sound and fast, and what helps where it is not
+    #[command(after_help = AFTER_DOCTOR_HELP)]
+    Doctor(DoctorArgs),
     /// Look at or empty the embedding cache
     Cache {
         #[command(subcommand)]
@@ -182,6 +190,62 @@ Examples:
   clipclass eval photos --labels-file labels.txt --template \"a photo of {}\"
   clipclass eval val --labels-file names.json --template-file templates.txt --classes classes.json --json
   clipclass eval photos -l \"a cat,a dog\" --fit pets.json && clipclass new.jpg --classifier pets.json";
+
+const AFTER_DOCTOR_HELP: &str = "\
+Nothing is downloaded. The hub is asked for one small file. What is printed is what a report of a problem
+needs: it has paths, and no passwords or access tokens.
+
+Keys of --json:
+  sound, version, build, system {os, arch, cpu, cores}, instructions {in_use, machine, limit}, threads,
+  devices [{name, built_in, usable, reason}],
+  embedding_cache {folder, usable, bytes, images, prompts, free_bytes},
+  hub_cache {folder, writable, bytes, models, free_bytes},
+  hub {endpoint, answer, ms, proxy, token, reason}: reached, refused, unreachable or not asked,
+  model {name, state, folders, digest, files_checked, device, precision, ms_per_image}: ready, part,
+    absent or unusable,
+  self_test [{name, passed, error, bound}], speed {f32_gflops, int8_gops},
+  notes [], problems [{problem, remedy}]
+
+Exit code:
+  0  no problems
+  1  problems, each with its remedy
+  2  wrong usage";
+
+#[derive(Args)]
+struct DoctorArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Where the network is to run
+    #[arg(long, value_name = "DEVICE", default_value_t, value_parser = DeviceParser)]
+    device: DeviceChoice,
+    /// How the network is to compute
+    #[arg(long, value_enum, value_name = "PRECISION", default_value_t)]
+    precision: Precision,
+    /// Threads of the whole process [default: one for each core]
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+    #[command(flatten)]
+    cache: CacheArgs,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+impl DoctorArgs {
+    fn into_doctor(self) -> Doctor {
+        Doctor {
+            installation: Installation {
+                model: self.model.model.unwrap_or_else(|| DEFAULT_MODEL.to_owned()),
+                hub: self.model.hub.options(),
+                device: self.device,
+                precision: self.precision,
+                threads: self.threads.map(NonZeroUsize::get),
+                cache: self.cache.folder(),
+            },
+            format: if self.json { DoctorFormat::Json } else { DoctorFormat::Text },
+        }
+    }
+}
 
 #[derive(Args)]
 struct EvalArgs {
@@ -578,6 +642,7 @@ impl Cli {
                 format: if json { ModelsFormat::Json } else { ModelsFormat::Table },
                 cache: cache.folder(),
             }),
+            Some(Verb::Doctor(doctor)) => Command::Doctor(doctor.into_doctor()),
             Some(Verb::Cache { verb: CacheVerb::Info(cache) }) => Command::CacheInfo(cache.some_folder()?),
             Some(Verb::Cache { verb: CacheVerb::Clear(cache) }) => Command::CacheClear(cache.some_folder()?),
             Some(Verb::Completions { shell }) => Command::Print(completions(shell)),

@@ -49,6 +49,12 @@ impl Eval {
             true => (TruthKind::SeveralRanked, Answer::One),
         };
         let rules = Rules { answer, ..self.rules };
+        if self.fit.is_some() && rules.has_thresholds() {
+            messages.warning(
+                "--threshold, --min-cosine and --min-margin are no part of what --fit learns: the report is with \
+                 them, and the classifier file without",
+            );
+        }
         let judgement = rules.judgement(scoring, setup.labels.labels().len(), setup.classifier.as_ref())?;
         // Before the long work begins.
         let output = WholeOutput::open(self.output.as_deref())?;
@@ -80,7 +86,7 @@ impl Eval {
         };
         let mut report = evaluation.report();
         messages.finish(report.images as usize, report.failed as usize);
-        check_images(&report)?;
+        self.check_images(&report)?;
         if let (Some(fitted), Some(file)) = (fitted, fitted_output) {
             fitted.warnings(&setup.labels).iter().for_each(|warning| messages.warning(warning));
             report.fit = Some(fitted.report.clone());
@@ -90,6 +96,34 @@ impl Eval {
         }
         output.write(|out| report.write(self.format, out))?;
         Ok(if report.failed > 0 { Exit::ImagesFailed } else { Exit::Success })
+    }
+
+    /// *Errors* when there is nothing that the report could be of.
+    fn check_images(&self, report: &EvalReport) -> Result<()> {
+        if report.images > 0 {
+            return Ok(());
+        }
+        let left_out = &report.left_out;
+        if left_out.outside + left_out.unknown == 0 {
+            bail!("nothing to evaluate: no images were found, or all {} failed", report.failed);
+        }
+        if let Some(file) = self.truth.as_ref().filter(|_| left_out.outside == 0) {
+            bail!(
+                "nothing to evaluate: {} names none of the {} images; it names them as records do, or as below an \
+                 input",
+                file.display(),
+                left_out.unknown
+            );
+        }
+        let words: Vec<_> = left_out.words.keys().take(5).map(|word| format!("{word:?}")).collect();
+        let words = if words.is_empty() { String::new() } else { format!(" ({}, …)", words.join(", ")) };
+        bail!(
+            "nothing to evaluate: of {} images it is said that they show what is no label{words}, and of {} \
+             nothing; put images into folders that are named after labels, or say what they show with --truth or \
+             --classes",
+            left_out.outside,
+            left_out.unknown
+        )
     }
 
     fn truth_source(&self) -> Result<TruthSource> {
@@ -136,23 +170,4 @@ impl Eval {
             fitted: fitted.report.clone(),
         }
     }
-}
-
-/// *Errors* when there is nothing that the report could be of.
-fn check_images(report: &EvalReport) -> Result<()> {
-    if report.images > 0 {
-        return Ok(());
-    }
-    let left_out = &report.left_out;
-    if left_out.outside + left_out.unknown == 0 {
-        bail!("nothing to evaluate: no images were found, or all {} failed", report.failed);
-    }
-    let words: Vec<_> = left_out.words.keys().take(5).map(|word| format!("{word:?}")).collect();
-    let words = if words.is_empty() { String::new() } else { format!(" ({}, …)", words.join(", ")) };
-    bail!(
-        "nothing to evaluate: of {} images it is said that they show what is no label{words}, and of {} nothing; \
-         put images into folders that are named after labels, or say what they show with --truth or --classes",
-        left_out.outside,
-        left_out.unknown
-    )
 }

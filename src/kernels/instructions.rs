@@ -213,6 +213,15 @@ pub fn instructions() -> Result<Instructions> {
     from_environment().copied().map_err(|error| anyhow!(error))
 }
 
+/// The names of the instruction sets that this machine has and the kernels know, the least first.
+pub fn machine_instructions() -> Vec<&'static str> {
+    let float = FloatSet::all().into_iter().map(FloatSet::limit);
+    let mut limits: Vec<_> = float.chain(Int8Set::all().into_iter().map(Int8Set::limit)).collect();
+    limits.sort_unstable();
+    limits.dedup();
+    limits.into_iter().map(Limit::name).collect()
+}
+
 /// What the last digits of the kernels' results depend on: the same text, the same digits.
 pub fn arithmetic() -> String {
     let Instructions { float, int8 } = Instructions::in_use();

@@ -3,13 +3,13 @@
 //!
 //! `fixtures/families.py` made the goldens.
 
-use crate::formula::{uniform, weight};
 use crate::golden::{assert_same_embeddings, json, rows, rows_of};
 use crate::world::{LABELS, MODEL, clipclass, records_of, refusal, stdout_of};
 use anyhow::Result;
 use clipclass::hub::{FileRole, OpenFile, WeightFiles};
 use clipclass::model::backend::{Backend, Products};
 use clipclass::model::config::ModelConfig;
+use clipclass::model::formula::{uniform, weight};
 use clipclass::model::layout::Layout;
 use clipclass::model::tower::{TextTower, TextWeights, VisionTower, VisionWeights};
 use clipclass::model::weights::Weights;

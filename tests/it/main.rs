@@ -6,11 +6,12 @@ mod cli;
 mod containers;
 #[cfg(unix)]
 mod docs;
+mod doctor;
 mod eval;
 mod families;
 #[cfg(unix)]
 mod first_minute;
-mod formula;
+mod fits;
 mod golden;
 mod hostile;
 mod html;

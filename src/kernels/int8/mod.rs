@@ -169,7 +169,7 @@ pub fn matmul_int8_add(x: &[f32], w: &Int8Matrix, y: &mut [f32]) {
     matmul_add_on(Int8Set::in_use(), x, w, y);
 }
 
-fn matmul_on<'y>(
+pub(super) fn matmul_on<'y>(
     set: Int8Set,
     x: &[f32],
     w: &Int8Matrix,
