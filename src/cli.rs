@@ -292,6 +292,10 @@ struct EvalOutputArgs {
     /// Write to FILE, which appears when it is complete
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     output: Option<PathBuf>,
+    /// With --format html: pictures of mistakes of at most PX pixels a side, 0 for none. With pictures
+    /// every image is decoded, known or not
+    #[arg(long, value_name = "PX", default_value_t = 96, value_parser = value_parser!(u32).range(..=1024))]
+    thumbnails: u32,
     /// Learn a temperature, a threshold for each label and, where images are called none, a rule for
     /// them, and write all that to FILE for --classifier
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "classifier")]
@@ -315,6 +319,7 @@ impl EvalArgs {
         ensure_not_read(&read, [&output.output, &output.fit].into_iter().flatten())?;
         input.ensure_one_reads_stdin(&labels)?;
         let inputs = Inputs { annotations: Annotations::Read, ..input.inputs(output.output.clone()) };
+        let format = if output.json { EvalFormat::Json } else { output.format };
         let chosen_for = output.precision_at.map_or(ChosenFor::F1, ChosenFor::Precision);
         let choice = FitChoice { chosen_for, coverage: output.coverage };
         Ok(Eval {
@@ -322,7 +327,8 @@ impl EvalArgs {
             rules: verdict.rules(None),
             truth: truth.truth,
             classes: truth.classes,
-            format: if output.json { EvalFormat::Json } else { output.format },
+            format,
+            pictures: thumbnails(format == EvalFormat::Html, output.thumbnails),
             output: output.output,
             fit: output.fit.map(|file| (file, choice)),
         })
@@ -331,13 +337,17 @@ impl EvalArgs {
 
 impl ValueEnum for EvalFormat {
     fn value_variants<'a>() -> &'a [Self] {
-        &[Self::Text, Self::Json]
+        &[Self::Text, Self::Json, Self::Html]
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
         Some(match self {
             Self::Text => PossibleValue::new("text").help("For reading"),
             Self::Json => PossibleValue::new("json").help("One JSON object"),
+            Self::Html => PossibleValue::new("html").help(
+                "A page for a browser: the figures with drawings, every class, and the worst mistakes with \
+                 their pictures",
+            ),
         })
     }
 }
@@ -671,10 +681,9 @@ impl Cli {
             !show || io::stdout().is_terminal(),
             "--show draws in the terminal, and standard output is none"
         );
-        let pictures = match (show, format) {
-            (true, _) => KeptPictures::Whole,
-            (false, Format::Html) if output.thumbnails > 0 => KeptPictures::Thumbnails(output.thumbnails),
-            (false, _) => KeptPictures::None,
+        let pictures = match show {
+            true => KeptPictures::Whole,
+            false => thumbnails(format == Format::Html, output.thumbnails),
         };
         input.ensure_one_reads_stdin(&labels)?;
         Ok(Classify {
@@ -685,6 +694,11 @@ impl Cli {
             pictures,
         })
     }
+}
+
+/// What of the pictures a page keeps.
+fn thumbnails(is_page: bool, longest_px: u32) -> KeptPictures {
+    if is_page && longest_px > 0 { KeptPictures::Thumbnails(longest_px) } else { KeptPictures::None }
 }
 
 /// What verbs that judge images have in common.

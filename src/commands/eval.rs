@@ -10,7 +10,7 @@ use crate::eval::{EvalSetting, Evaluation, TruthKind};
 use crate::labels::{ClassifierFile, ClassifierLabel, Label};
 use crate::messages::Messages;
 use crate::model::Checkpoint;
-use crate::pipeline::{self, Job};
+use crate::pipeline::{self, Job, KeptPictures};
 use crate::report::WholeOutput;
 use crate::score::Answer;
 use anyhow::{Context, Result, bail};
@@ -26,6 +26,8 @@ pub struct Eval {
     /// A file of words that stand for labels.
     pub classes: Option<PathBuf>,
     pub format: EvalFormat,
+    /// What of the pictures is shown with mistakes.
+    pub pictures: KeptPictures,
     /// Standard output when absent.
     pub output: Option<PathBuf>,
     /// What is to be learned from the images, and the classifier file that says it.
@@ -62,7 +64,11 @@ impl Eval {
         if messages.start() {
             setup.count_inputs(&messages);
         }
-        let job = Job { keep_embeddings: true, ..setup.job(&checkpoint, known, judgement) };
+        let job = Job {
+            keep_embeddings: true,
+            pictures: self.pictures,
+            ..setup.job(&checkpoint, known, judgement)
+        };
         let mut records = pipeline::records(job, &messages)?;
         let prompts = records.take_prompts().context("the prompts were not kept")?;
         let mut evaluation = Evaluation::new(EvalSetting {
@@ -89,12 +95,12 @@ impl Eval {
         self.check_images(&report)?;
         if let (Some(fitted), Some(file)) = (fitted, fitted_output) {
             fitted.warnings(&setup.labels).iter().for_each(|warning| messages.warning(warning));
-            report.fit = Some(fitted.report.clone());
             let digest = digest.context("the model has no digest")?.to_string();
             let text = self.classifier_file(&fitted, &checkpoint, digest).to_json()?;
             file.write(|out| Ok(out.write_all(&text)?))?;
+            report.fit = Some(fitted);
         }
-        output.write(|out| report.write(self.format, out))?;
+        output.write(|out| report.write(self.format, self.facts(rules), out))?;
         Ok(if report.failed > 0 { Exit::ImagesFailed } else { Exit::Success })
     }
 
@@ -140,6 +146,45 @@ impl Eval {
         });
         let table = table.transpose()?;
         Ok(TruthSource::new(words, table, &self.setup.inputs.paths))
+    }
+
+    /// What the report is of, for those who read it without the command beside it.
+    fn facts(&self, rules: Rules) -> Vec<(&'static str, String)> {
+        const MOST_INPUTS: usize = 5;
+        let setup = &self.setup;
+        let mut facts = vec![("model", format!("{}, {}", setup.model, setup.precision))];
+        let files = setup.inputs.files_from.as_ref().map(|list| &list.file);
+        let inputs: Vec<_> =
+            setup.inputs.paths.iter().chain(files).map(|path| path.to_string_lossy()).collect();
+        let more = inputs.len().saturating_sub(MOST_INPUTS);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        facts.push(("inputs", inputs[..inputs.len().min(MOST_INPUTS)].join(", ") + &more));
+        if let Some(part) = &setup.inputs.part {
+            facts.push(("part", part.to_string()));
+        }
+        let of_file = |path: &PathBuf| path.display().to_string();
+        facts.extend(self.truth.as_ref().map(|path| ("truth", of_file(path))));
+        facts.extend(self.classes.as_ref().map(|path| ("classes", of_file(path))));
+        let templates: Vec<_> = setup.labels.templates().iter().map(|template| template.text()).collect();
+        let told = match templates.as_slice() {
+            [] => String::new(),
+            [template] => format!(", {template:?}"),
+            several => format!(", {} templates", several.len()),
+        };
+        facts.push(("labels", format!("{}{told}", setup.labels.labels().len())));
+        if !setup.labels.decoys().is_empty() {
+            facts.push(("decoys", setup.labels.decoys().len().to_string()));
+        }
+        let told = rules.told();
+        if !told.is_empty() {
+            facts.push(("rules", told.join(", ")));
+        }
+        if setup.classifier.is_some() {
+            facts.push(("classifier", "temperature, thresholds and rules of a classifier file".to_owned()));
+        }
+        facts.extend(self.fit.as_ref().map(|(path, _)| ("fitted to", of_file(path))));
+        facts.push(("made by", concat!("clipclass ", env!("CARGO_PKG_VERSION")).to_owned()));
+        facts
     }
 
     fn classifier_file(

@@ -37,6 +37,17 @@ impl Rules {
         }
     }
 
+    /// The options that the user set, for people.
+    pub(super) fn told(self) -> Vec<String> {
+        let least = [
+            ("--threshold", self.threshold),
+            ("--min-cosine", self.min_cosine),
+            ("--min-margin", self.min_margin),
+        ];
+        let told = least.into_iter().filter_map(|(name, least)| Some(format!("{name} {}", least?)));
+        told.chain((self.answer == Answer::Several).then(|| "--multi".to_owned())).collect()
+    }
+
     /// The rules for a model that scores so; those that the user set go before those of a classifier file.
     ///
     /// *Errors* when several labels are asked for and no rule tells which, or the file makes no sense.
