@@ -28,7 +28,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> Result<()> {
     let arguments: Vec<_> = args().collect();
     // On a worker, as clipclass's pipeline does it: work shared from elsewhere starts later.
-    let pool = |threads: &str| Ok::<_, anyhow::Error>(ThreadPoolBuilder::new().num_threads(threads.parse()?).build()?);
+    let pool = |threads: &str| {
+        Ok::<_, anyhow::Error>(ThreadPoolBuilder::new().num_threads(threads.parse()?).build()?)
+    };
     match &arguments[..] {
         [_, what, threads] if what == "pixels" => pool(threads)?.install(serve_pixels),
         [_, folder, labels, precision, threads, device @ ..] => {

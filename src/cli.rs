@@ -112,7 +112,8 @@ Exit code:
   Ctrl-C and SIGTERM end the process as that signal does (130 and 143 in a shell), after whole lines
 
 Environment:
-  CLIPCLASS_SIMD limits the instructions used: portable, avx2, avx-vnni, avx512, avx512-vnni or amx";
+  CLIPCLASS_SIMD limits the instructions used: portable, neon, neon-dot, avx2, avx-vnni, avx512,
+  avx512-vnni or amx";
 
 /// Tells which of your labels fits a picture best, with CLIP.
 #[derive(Parser)]

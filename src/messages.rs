@@ -126,7 +126,8 @@ impl Messages {
     pub fn start_download(&self, file: impl Display, bytes: Option<u64>, here: u64) -> Download {
         let long = bytes.filter(|bytes| *bytes >= SHORTEST_BAR_BYTES);
         if let Some(bytes) = long {
-            let rest = if here > 0 { format!(", of which {} are here", ByteCount(here)) } else { String::new() };
+            let rest =
+                if here > 0 { format!(", of which {} are here", ByteCount(here)) } else { String::new() };
             self.note(format_args!("downloading {file}, {}{rest}", ByteCount(bytes)));
         }
         let shown = self.is_watched() && long.is_some();

@@ -105,7 +105,8 @@ fn headers_that_promise_too_many_pixels_are_refused_as_limits() {
         file
     };
     // 30 bits of height and width, then a header of usual things.
-    let jxl_bits = 0b11 << 1 | (u128::from(side) - 1) << 3 | 0b11 << 36 | (u128::from(side) - 1) << 38 | 1 << 68;
+    let jxl_bits =
+        0b11 << 1 | (u128::from(side) - 1) << 3 | 0b11 << 36 | (u128::from(side) - 1) << 38 | 1 << 68;
     let jxl = [&[0xff, 0x0a][..], &jxl_bits.to_le_bytes(), &[0; 16]].concat();
     assert_told(&[
         ("bomb.bmp", bmp, MANY_PIXELS),

@@ -61,7 +61,8 @@ fn assembled(
     let at_once = AT_ONCE_PIXELS / (u64::from(width) * u64::from(height)).max(1);
     for tiles in tiles.chunks((at_once as usize).max(1)) {
         deadline.check()?;
-        let decoded: Vec<_> = tiles.par_iter().map(|tile| samples(tile, deadline)).collect::<Result<_, _>>()?;
+        let decoded: Vec<_> =
+            tiles.par_iter().map(|tile| samples(tile, deadline)).collect::<Result<_, _>>()?;
         decoded.into_iter().try_for_each(|tile| assembly.add(tile))?;
     }
     assembly.finish()

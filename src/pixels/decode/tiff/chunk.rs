@@ -128,7 +128,8 @@ fn unpack_bits(mut packed: &[u8], wanted: usize) -> Vec<u8> {
 
 /// Decodes a JPEG to samples. Colours of YCbCr become RGB if they are together.
 fn unpack_jpeg(packed: &[u8], layout: &TiffLayout, rows: usize) -> Result<Vec<u8>, PixelsError> {
-    let mut decoded = jpeg::decode_part(packed, layout.jpeg_tables, layout.jpeg_colours, layout.max_jpeg_pixels())?;
+    let mut decoded =
+        jpeg::decode_part(packed, layout.jpeg_tables, layout.jpeg_colours, layout.max_jpeg_pixels())?;
     let (width, height) = (decoded.width as usize, decoded.height as usize);
     if width != layout.chunk_width || height < rows || decoded.channels != layout.chunk_samples() {
         return Err(broken("a JPEG in the TIFF is not of the size that the TIFF tells"));
