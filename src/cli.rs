@@ -1,11 +1,13 @@
 //! Arguments → a [`Command`] made of the other rooms' words.
 
 use crate::cache;
-use crate::commands::{Classify, Command, Eval, Fetch, Models, ModelsFormat, OutputChoice, Rules, Setup};
+use crate::commands::{
+    Classify, Command, Eval, Fetch, Models, ModelsFormat, OutputChoice, Rules, Setup, WrongUsage,
+};
 use crate::eval::fit::{ChosenFor, FitChoice};
 use crate::eval::report::EvalFormat;
 use crate::hub::HubOptions;
-use crate::input::{Annotations, FilesFrom, Inputs, Part};
+use crate::input::{Annotations, FilesFrom, ImageName, Inputs, Part};
 use crate::kernels;
 use crate::labels::{self, ClassifierFile, GivenLabel, LabelSet, Template};
 use crate::model::device::{BUILT_FOR, DeviceChoice};
@@ -19,8 +21,10 @@ use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint, value_parser};
 use clap_complete::Shell;
+use std::env;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, IsTerminal, Read};
+use std::mem;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -35,9 +39,36 @@ const DEFAULT_BATCH_SIZE: NonZeroUsize = NonZeroUsize::new(8).expect("not zero")
 ///
 /// *Errors* when labels or inputs are not usable.
 pub fn parse() -> Result<Command> {
-    let cli = Cli::parse();
+    let arguments: Vec<_> = env::args_os().collect();
+    let cli = match Cli::try_parse_from(&arguments) {
+        Ok(cli) => cli,
+        Err(error) => match not_unicode(&arguments, &error) {
+            Some(argument) => {
+                bail!("{argument} is not UTF-8, which labels, prompts and the names of models must be")
+            }
+            None if error.use_stderr() => return Err(WrongUsage(error.render().ansi().to_string()).into()),
+            // What was asked for: help or the version.
+            None => error.exit(),
+        },
+    };
     kernels::instructions()?;
     cli.into_command()
+}
+
+/// The argument that clap will not have because it is not Unicode; it does not say which.
+fn not_unicode(arguments: &[OsString], error: &clap::Error) -> Option<ImageName> {
+    let is_refused = |error: &clap::Error| error.kind() == ErrorKind::InvalidUtf8;
+    if !is_refused(error) {
+        return None;
+    }
+    let mut arguments = arguments.to_vec();
+    (0..arguments.len()).find_map(|at| {
+        let lossy = arguments[at].to_string_lossy().into_owned();
+        let argument = mem::replace(&mut arguments[at], lossy.into());
+        // Paths may be anything, and are no reason to refuse.
+        let error = Cli::try_parse_from(&arguments).err();
+        (!error.is_some_and(|error| is_refused(&error))).then(|| ImageName::new(argument))
+    })
 }
 
 fn completions(shell: Shell) -> Vec<u8> {

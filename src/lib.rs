@@ -10,6 +10,7 @@
 //!                   cache/ keeps embeddings between runs     kernels/ slices → slices, for model/ and score.rs
 //!                   net/ the one HTTP client                 messages.rs the one voice on standard error
 //!                   formats.rs a name or first bytes → what a file is     bug.rs a panic → words
+//!                   terminal.rs how wide it is, and what it can show
 //! ```
 //!
 //! Data flows to the right. A room uses the words of the rooms to its left and never the reverse;
@@ -92,5 +93,6 @@ pub mod pipeline;
 pub mod pixels;
 pub mod report;
 pub mod score;
+pub mod terminal;
 #[cfg(test)]
 mod world;

@@ -2,7 +2,9 @@
 
 use crate::input::ImageName;
 use crate::report::Failure;
+use crate::terminal;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::borrow::Cow;
 use std::fmt::{self, Display, Write as _};
 use std::io::{self, IsTerminal, Write as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -63,8 +65,16 @@ impl Messages {
         self.error(format_args!("cannot classify {image}: {}", failure.message));
     }
 
+    /// Tells what is wrong with the arguments, in colours where they are shown.
+    pub fn usage(&self, refusal: &str) {
+        let refusal = fitted(refusal.trim_end());
+        // As for a line.
+        drop(writeln!(anstream::stderr(), "{refusal}"));
+    }
+
     fn tell(&self, line: impl Display) {
-        let line = Printable(line);
+        let line = Printable(line).to_string();
+        let line = fitted(&line);
         let bar = self.progress().as_ref().map(|progress| progress.bar.clone());
         // Where nobody listens there is nobody to tell that to.
         let write = || drop(writeln!(io::stderr(), "{line}"));
@@ -111,16 +121,19 @@ impl Messages {
         }
     }
 
-    /// Begins to show how much of a file of `bytes` has come; only to people, and only of a file that
-    /// takes its time.
-    pub fn start_download(&self, file: &str, bytes: Option<u64>) -> Download {
-        let shown = self.is_watched() && bytes.is_some_and(|bytes| bytes >= SHORTEST_BAR_BYTES);
+    /// Tells that a file of `bytes` begins to come, of which some are here; and shows to people how much
+    /// has come. Only of a file that takes its time.
+    pub fn start_download(&self, file: impl Display, bytes: Option<u64>, here: u64) -> Download {
+        let long = bytes.filter(|bytes| *bytes >= SHORTEST_BAR_BYTES);
+        if let Some(bytes) = long {
+            let rest = if here > 0 { format!(", of which {} are here", size(here)) } else { String::new() };
+            self.note(format_args!("downloading {file}, {}{rest}", size(bytes)));
+        }
+        let shown = self.is_watched() && long.is_some();
         if shown {
-            let template = "{msg}  {wide_bar}  {bytes} of {total_bytes}  {bytes_per_sec}  {eta} left";
-            let bar = self.show(bytes, template);
-            bar.set_message(Printable(file).to_string());
-            // Its size is seen before anything of it has come.
-            bar.tick();
+            let template =
+                "{wide_bar}  {decimal_bytes} of {decimal_total_bytes}  {decimal_bytes_per_sec}  {eta} left";
+            self.show(bytes, template).set_position(here);
         }
         Download { messages: shown.then(|| self.clone()) }
     }
@@ -167,6 +180,23 @@ impl Drop for Download {
     }
 }
 
+/// Lines for standard error, which fit where it is a terminal.
+fn fitted(lines: &str) -> Cow<'_, str> {
+    match terminal::columns().filter(|_| io::stderr().is_terminal()) {
+        Some(columns) => terminal::wrapped(lines, columns),
+        None => lines.into(),
+    }
+}
+
+/// A size as it is read: `605 MB`, `3.94 GB`.
+pub fn size(bytes: u64) -> String {
+    match bytes as f64 {
+        bytes if bytes < 999.5e3 => format!("{:.0} kB", bytes / 1e3),
+        bytes if bytes < 999.5e6 => format!("{:.0} MB", bytes / 1e6),
+        bytes => format!("{:.2} GB", bytes / 1e9),
+    }
+}
+
 /// A message as a terminal may see it. Servers and file names have a say in messages, and must not
 /// drive the terminal.
 struct Printable<T>(T);
@@ -197,6 +227,11 @@ mod tests {
         let message = "cannot use \u{1b}]0;title\u{7}x\u{9b}31m:\n\tno such é";
         let shown = r"cannot use \u{1b}]0;title\u{7}x\u{9b}31m:".to_owned() + "\n\tno such é";
         assert_eq!(Printable(message).to_string(), shown);
+    }
+
+    #[test]
+    fn sizes_are_told_as_the_hub_tells_them() {
+        assert_eq!([size(605_120_000), size(1_711_760_000), size(4_200)], ["605 MB", "1.71 GB", "4 kB"]);
     }
 
     #[test]

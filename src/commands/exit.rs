@@ -17,6 +17,11 @@ pub enum Exit {
     ImagesFailed,
 }
 
+/// Arguments that mean nothing, and what is said of them, in colours.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct WrongUsage(pub String);
+
 /// Wrong usage, or the run could not go on.
 const RUN_FAILED: u8 = 2;
 
@@ -34,7 +39,9 @@ pub fn conclude(result: Result<Exit>, messages: &Messages) -> ExitCode {
     if let Some(interrupted) = error.downcast_ref::<Interrupted>() {
         return interrupted.die();
     }
-    if error.is::<Bug>() {
+    if let Some(WrongUsage(refusal)) = error.downcast_ref() {
+        messages.usage(refusal);
+    } else if error.is::<Bug>() {
         messages
             .error(format_args!("clipclass itself is at fault, please report it with what you did: {error}"));
     } else {

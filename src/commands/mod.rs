@@ -11,7 +11,7 @@ mod setup;
 
 pub use classify::{Classify, OutputChoice};
 pub use eval::Eval;
-pub use exit::{Exit, conclude};
+pub use exit::{Exit, WrongUsage, conclude};
 pub use fetch::Fetch;
 pub use models::{Models, ModelsFormat};
 pub use rules::Rules;

@@ -4,6 +4,7 @@
 use super::Exit;
 use crate::cache::{self, KnownSpeed};
 use crate::hub::{self, FigureSource, KNOWN_MODELS, KnownModel, Presence};
+use crate::messages::size;
 use crate::report;
 use anyhow::Result;
 use serde::Serialize;
@@ -131,15 +132,6 @@ fn cells(model: &KnownModel, presence: Presence, speeds: &[&KnownSpeed]) -> [Str
     ]
 }
 
-/// A size as it is read: `605 MB`, `3.94 GB`.
-fn size(bytes: u64) -> String {
-    match bytes as f64 {
-        bytes if bytes < 999.5e3 => format!("{:.0} kB", bytes / 1e3),
-        bytes if bytes < 999.5e6 => format!("{:.0} MB", bytes / 1e6),
-        bytes => format!("{:.2} GB", bytes / 1e9),
-    }
-}
-
 fn footer(cache: Option<&Path>) -> String {
     let speeds = match cache {
         Some(_) => "from the last runs on this machine, reading and decoding left out",
@@ -176,11 +168,6 @@ fn write_table<const COLUMNS: usize>(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_are_told_as_the_hub_tells_them() {
-        assert_eq!([size(605_120_000), size(1_711_760_000), size(4_200)], ["605 MB", "1.71 GB", "4 kB"]);
-    }
 
     #[test]
     fn columns_line_up_whatever_the_bytes_of_their_letters() {

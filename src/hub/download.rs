@@ -46,7 +46,8 @@ impl Hub {
             None => {
                 if !blob.is_file() {
                     let partial = cache.partial(&etag, &lock);
-                    self.download(remote, &partial, file, || ask(&commit), messages)?;
+                    let name = format!("{file} of {id}");
+                    self.download(remote, &partial, &name, || ask(&commit), messages)?;
                     fs::rename(&partial, &blob).map_err(disk)?;
                 }
                 cache.link(&commit, file, &etag).map_err(disk)?
@@ -69,7 +70,9 @@ impl Hub {
     ) -> Result<(), FetchError> {
         let disk = |cause| FetchError::Disk { path: path.to_owned(), cause };
         let mut partial = PartialFile::open(path).map_err(disk)?;
-        let shown = messages.start_download(name, remote.length_bytes);
+        let here =
+            remote.length_bytes.map_or(0, |length| if partial.bytes > length { 0 } else { partial.bytes });
+        let shown = messages.start_download(name, remote.length_bytes, here);
         let (mut tries, mut afresh) = (self.client.tries(), false);
         loop {
             if remote.length_bytes.is_some_and(|length| partial.bytes > length) {

@@ -166,7 +166,8 @@ impl Client {
     /// Asks once; a refusal that may pass is a failure.
     fn try_once(&self, request: &Request) -> Result<Answer, Trouble> {
         let Request { address, from_byte, if_still, bearer, coding } = *request;
-        let proxy = self.proxies.towards(address)?;
+        let chosen = self.proxies.towards(address)?;
+        let proxy = chosen.map(|chosen| chosen.proxy);
         let agent = self.agent(address, proxy)?;
         let mut call = agent.get(address.request_target()).header(
             header::ACCEPT_ENCODING,
@@ -194,7 +195,7 @@ impl Client {
                 [proxy.username(), proxy.password()].map(|text| text.unwrap_or_default().as_bytes());
             call = call.header(header::PROXY_AUTHORIZATION, basic(user, password));
         }
-        let response = call.call().map_err(|error| Fault::of(error, address.host(), self.silence))?;
+        let response = call.call().map_err(|error| Fault::of(error, address.host(), chosen, self.silence))?;
         lock(&self.known_hosts).insert(address.host());
         if retry::is_passing(response.status()) {
             let asked = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());

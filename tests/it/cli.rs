@@ -140,7 +140,7 @@ fn bad_labels_are_told_clearly() {
     assert!(run(&["-l", "a cat,,a dog"]).contains("label 2 of \"a cat,,a dog\" is empty"));
     assert!(run(&["-l", "a,b", "-t", "no place"]).contains("{}"));
     let missing = run(&["--labels-file", "nowhere.txt"]);
-    assert!(missing.contains("nowhere.txt") && missing.contains("No such file"), "{missing}");
+    assert!(missing.contains("nowhere.txt") && missing.contains("os error 2"), "{missing}");
     let folder = tempfile::tempdir().unwrap();
     let empty = folder.path().join("labels.txt");
     fs::write(&empty, "# none\n").unwrap();

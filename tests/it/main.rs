@@ -4,8 +4,12 @@
 mod cache;
 mod cli;
 mod containers;
+#[cfg(unix)]
+mod docs;
 mod eval;
 mod families;
+#[cfg(unix)]
+mod first_minute;
 mod formula;
 mod golden;
 mod html;

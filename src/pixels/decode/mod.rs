@@ -2,6 +2,9 @@
 //! its colours brought to RGB as Pillow's `convert("RGB")` does: alpha is dropped, of 16 bits the high
 //! byte is kept, colour profiles are ignored.
 //!
+//! Of the image crate's decoders those of PNG, WebP, QOI, farbfeld, Radiance and OpenEXR are used. For the
+//! other formats that it has, Pillow reads more than it does, or otherwise.
+//!
 //! Where Pillow is known to be wrong, its way is not followed: 16-bit grey, which it clips at 255, is
 //! scaled like 16-bit colour. Where it guesses, clipclass refuses: a JPEG broken in the middle is an
 //! error, not a picture with a grey rest.
@@ -9,14 +12,19 @@
 mod bmp;
 mod boxes;
 mod cursor;
+mod dds;
 mod gif;
 mod heif;
+mod icon;
 mod jpeg;
 mod jxl;
+mod light;
 mod lzw;
 mod mend;
 mod palette;
+mod pnm;
 mod raw;
+mod tga;
 mod tiff;
 
 pub use jpeg::{APP1, SOS, Segments};
@@ -64,7 +72,12 @@ fn decode_and_turn(bytes: &[u8]) -> Result<RgbImage, PixelsError> {
     let format = if TiffDirectory::begins(bytes) {
         ImageFormat::Tiff
     } else {
-        image::guess_format(bytes).map_err(|_| PixelsError::Format)?
+        match image::guess_format(bytes) {
+            Ok(format) => format,
+            Err(_) if icon::is_cursor(bytes) => return icon::decode_cursor(bytes),
+            Err(_) if tga::begins(bytes) => return tga::decode(bytes),
+            Err(_) => return Err(PixelsError::Format),
+        }
     };
     let picture = match format {
         ImageFormat::Jpeg => decode_jpeg(bytes),
@@ -74,7 +87,15 @@ fn decode_and_turn(bytes: &[u8]) -> Result<RgbImage, PixelsError> {
             Some(raw) => Err(PixelsError::Foreign(raw)),
             None => tiff::decode(bytes),
         },
-        ImageFormat::Png | ImageFormat::WebP => decode_other(bytes, format),
+        ImageFormat::Pnm => pnm::decode(bytes),
+        ImageFormat::Ico => icon::decode(bytes),
+        ImageFormat::Dds => dds::decode(bytes),
+        ImageFormat::Png
+        | ImageFormat::WebP
+        | ImageFormat::Qoi
+        | ImageFormat::Farbfeld
+        | ImageFormat::Hdr
+        | ImageFormat::OpenExr => decode_other(bytes, format),
         _ => Err(PixelsError::Format),
     };
     Ok(turn(picture?, orientation(bytes, format)))
@@ -115,6 +136,7 @@ fn decode_other(bytes: &[u8], format: ImageFormat) -> Result<RgbImage, PixelsErr
     let bytes = match format {
         ImageFormat::Png => mend::mend_png(bytes),
         ImageFormat::WebP => mend::mend_webp(bytes),
+        ImageFormat::Hdr => mend::mend_hdr(bytes),
         _ => Cow::Borrowed(bytes),
     };
     let bytes = &bytes[..];
@@ -126,7 +148,9 @@ fn decode_other(bytes: &[u8], format: ImageFormat) -> Result<RgbImage, PixelsErr
     let (width, height) = decoder.dimensions();
     check_size(width.into(), height.into())?;
     let color = decoder.color_type();
-    let mut levels = vec![0; usize::try_from(decoder.total_bytes()).map_err(|_| too_much_memory())?];
+    let total_bytes = usize::try_from(decoder.total_bytes().min(MAX_ALLOC_BYTES + 1));
+    let total_bytes = total_bytes.ok().filter(|bytes| *bytes as u64 <= MAX_ALLOC_BYTES);
+    let mut levels = vec![0; total_bytes.ok_or_else(too_much_memory)?];
     decoder.read_image(&mut levels)?;
     rgb(width, height, to_rgb(levels, color)?)
 }
@@ -161,6 +185,8 @@ fn to_rgb(levels: Vec<u8>, color: ColorType) -> Result<Vec<u8>, PixelsError> {
         ColorType::La16 => pick::<4>(&levels, [H; 3]),
         ColorType::Rgb16 => pick::<6>(&levels, [H, H + 2, H + 4]),
         ColorType::Rgba16 => pick::<8>(&levels, [H, H + 2, H + 4]),
+        ColorType::Rgb32F => light::levels(&levels, 3),
+        ColorType::Rgba32F => light::levels(&levels, 4),
         other => {
             return Err(PixelsError::Decode(format!(
                 "colours of type {other:?} are not supported; convert the image to 8 bits a channel"
