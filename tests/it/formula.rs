@@ -1,6 +1,9 @@
 //! Numbers from a formula that Python evaluates to the same bits, see `fixtures/README.md`.
 
 use rayon::prelude::*;
+use safetensors::tensor::{Dtype, TensorView};
+use std::collections::BTreeMap;
+use std::path::Path;
 
 fn fnv1a(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |h, byte| (h ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
@@ -38,4 +41,13 @@ pub fn weight(name: &str, shape: &[usize]) -> Vec<f32> {
             uniform(name, count, -(inputs.ilog2() as i32 / 2))
         }
     }
+}
+
+/// Writes a checkpoint of tensors of these names and shapes.
+pub fn write_checkpoint(file: &Path, tensors: &BTreeMap<String, Vec<usize>>) {
+    let values: Vec<_> = tensors.iter().map(|(name, shape)| (name, shape, weight(name, shape))).collect();
+    let views = values.iter().map(|(name, shape, values)| {
+        (name, TensorView::new(Dtype::F32, (*shape).clone(), bytemuck::cast_slice(values)).unwrap())
+    });
+    safetensors::serialize_to_file(views, None, file).unwrap();
 }
