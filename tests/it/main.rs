@@ -24,6 +24,7 @@ mod oracle;
 mod parity;
 mod pinned;
 mod pixels;
+mod records;
 mod runs;
 mod server;
 #[cfg(unix)]
