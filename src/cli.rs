@@ -1,11 +1,15 @@
 //! Arguments → a [`Command`] made of the other rooms' words.
 
 use crate::cache;
-use crate::commands::{Classify, Command, Eval, Fetch, Models, ModelsFormat, OutputChoice, Rules, Setup};
+use crate::commands::{
+    Classify, Command, Doctor, DoctorFormat, Eval, Fetch, Models, ModelsFormat, OutputChoice, Rules, Setup,
+    WrongUsage,
+};
+use crate::doctor::Installation;
 use crate::eval::fit::{ChosenFor, FitChoice};
 use crate::eval::report::EvalFormat;
 use crate::hub::HubOptions;
-use crate::input::{Annotations, FilesFrom, Inputs, Part};
+use crate::input::{Annotations, FilesFrom, ImageName, Inputs, Part};
 use crate::kernels;
 use crate::labels::{self, ClassifierFile, GivenLabel, LabelSet, Template};
 use crate::model::device::{BUILT_FOR, DeviceChoice};
@@ -19,8 +23,10 @@ use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint, value_parser};
 use clap_complete::Shell;
+use std::env;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, IsTerminal, Read};
+use std::mem;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -35,9 +41,39 @@ const DEFAULT_BATCH_SIZE: NonZeroUsize = NonZeroUsize::new(8).expect("not zero")
 ///
 /// *Errors* when labels or inputs are not usable.
 pub fn parse() -> Result<Command> {
-    let cli = Cli::parse();
-    kernels::instructions()?;
+    let arguments: Vec<_> = env::args_os().collect();
+    let cli = match Cli::try_parse_from(&arguments) {
+        Ok(cli) => cli,
+        Err(error) => match not_unicode(&arguments, &error) {
+            Some(argument) => {
+                bail!("{argument} is not UTF-8, which labels, prompts and the names of models must be")
+            }
+            None if error.use_stderr() => return Err(WrongUsage(error.render().ansi().to_string()).into()),
+            // What was asked for: help or the version.
+            None => error.exit(),
+        },
+    };
+    // The doctor tells of a wrong limit among everything else.
+    if !matches!(cli.command, Some(Verb::Doctor(_))) {
+        kernels::instructions()?;
+    }
     cli.into_command()
+}
+
+/// The argument that clap will not have because it is not Unicode; it does not say which.
+fn not_unicode(arguments: &[OsString], error: &clap::Error) -> Option<ImageName> {
+    let is_refused = |error: &clap::Error| error.kind() == ErrorKind::InvalidUtf8;
+    if !is_refused(error) {
+        return None;
+    }
+    let mut arguments = arguments.to_vec();
+    (0..arguments.len()).find_map(|at| {
+        let lossy = arguments[at].to_string_lossy().into_owned();
+        let argument = mem::replace(&mut arguments[at], lossy.into());
+        // Paths may be anything, and are no reason to refuse.
+        let error = Cli::try_parse_from(&arguments).err();
+        (!error.is_some_and(|error| is_refused(&error))).then(|| ImageName::new(argument))
+    })
 }
 
 fn completions(shell: Shell) -> Vec<u8> {
@@ -76,7 +112,8 @@ Exit code:
   Ctrl-C and SIGTERM end the process as that signal does (130 and 143 in a shell), after whole lines
 
 Environment:
-  CLIPCLASS_SIMD limits the instructions used: portable, avx2, avx-vnni, avx512, avx512-vnni or amx";
+  CLIPCLASS_SIMD limits the instructions used: portable, neon, neon-dot, avx2, avx-vnni, avx512,
+  avx512-vnni or amx";
 
 /// Tells which of your labels fits a picture best, with CLIP.
 #[derive(Parser)]
@@ -131,6 +168,9 @@ enum Verb {
         #[command(flatten)]
         cache: CacheArgs,
     },
+    /// Tell whether this installation is sound and fast, and what helps where it is not
+    #[command(after_help = AFTER_DOCTOR_HELP)]
+    Doctor(DoctorArgs),
     /// Look at or empty the embedding cache
     Cache {
         #[command(subcommand)]
@@ -151,6 +191,62 @@ Examples:
   clipclass eval photos --labels-file labels.txt --template \"a photo of {}\"
   clipclass eval val --labels-file names.json --template-file templates.txt --classes classes.json --json
   clipclass eval photos -l \"a cat,a dog\" --fit pets.json && clipclass new.jpg --classifier pets.json";
+
+const AFTER_DOCTOR_HELP: &str = "\
+Nothing is downloaded. The hub is asked for one small file. What is printed is what a report of a problem
+needs: it has paths, and no passwords or access tokens.
+
+Keys of --json:
+  sound, version, build, system {os, arch, cpu, cores}, instructions {in_use, machine, limit}, threads,
+  devices [{name, built_in, usable, reason}],
+  embedding_cache {folder, usable, bytes, images, prompts, free_bytes},
+  hub_cache {folder, writable, bytes, models, free_bytes},
+  hub {endpoint, answer, ms, proxy, token, reason}: reached, refused, unreachable or not asked,
+  model {name, state, folders, digest, files_checked, device, precision, ms_per_image}: ready, part,
+    absent or unusable,
+  self_test [{name, passed, error, bound}], speed {f32_gflops, int8_gops},
+  notes [], problems [{problem, remedy}]
+
+Exit code:
+  0  no problems
+  1  problems, each with its remedy
+  2  wrong usage";
+
+#[derive(Args)]
+struct DoctorArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Where the network is to run
+    #[arg(long, value_name = "DEVICE", default_value_t, value_parser = DeviceParser)]
+    device: DeviceChoice,
+    /// How the network is to compute
+    #[arg(long, value_enum, value_name = "PRECISION", default_value_t)]
+    precision: Precision,
+    /// Threads of the whole process [default: one for each core]
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+    #[command(flatten)]
+    cache: CacheArgs,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+impl DoctorArgs {
+    fn into_doctor(self) -> Doctor {
+        Doctor {
+            installation: Installation {
+                model: self.model.model.unwrap_or_else(|| DEFAULT_MODEL.to_owned()),
+                hub: self.model.hub.options(),
+                device: self.device,
+                precision: self.precision,
+                threads: self.threads.map(NonZeroUsize::get),
+                cache: self.cache.folder(),
+            },
+            format: if self.json { DoctorFormat::Json } else { DoctorFormat::Text },
+        }
+    }
+}
 
 #[derive(Args)]
 struct EvalArgs {
@@ -197,6 +293,10 @@ struct EvalOutputArgs {
     /// Write to FILE, which appears when it is complete
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     output: Option<PathBuf>,
+    /// With --format html: pictures of mistakes of at most PX pixels a side, 0 for none. With pictures
+    /// every image is decoded, known or not
+    #[arg(long, value_name = "PX", default_value_t = 96, value_parser = value_parser!(u32).range(..=1024))]
+    thumbnails: u32,
     /// Learn a temperature, a threshold for each label and, where images are called none, a rule for
     /// them, and write all that to FILE for --classifier
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "classifier")]
@@ -220,6 +320,7 @@ impl EvalArgs {
         ensure_not_read(&read, [&output.output, &output.fit].into_iter().flatten())?;
         input.ensure_one_reads_stdin(&labels)?;
         let inputs = Inputs { annotations: Annotations::Read, ..input.inputs(output.output.clone()) };
+        let format = if output.json { EvalFormat::Json } else { output.format };
         let chosen_for = output.precision_at.map_or(ChosenFor::F1, ChosenFor::Precision);
         let choice = FitChoice { chosen_for, coverage: output.coverage };
         Ok(Eval {
@@ -227,7 +328,8 @@ impl EvalArgs {
             rules: verdict.rules(None),
             truth: truth.truth,
             classes: truth.classes,
-            format: if output.json { EvalFormat::Json } else { output.format },
+            format,
+            pictures: thumbnails(format == EvalFormat::Html, output.thumbnails),
             output: output.output,
             fit: output.fit.map(|file| (file, choice)),
         })
@@ -236,13 +338,17 @@ impl EvalArgs {
 
 impl ValueEnum for EvalFormat {
     fn value_variants<'a>() -> &'a [Self] {
-        &[Self::Text, Self::Json]
+        &[Self::Text, Self::Json, Self::Html]
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
         Some(match self {
             Self::Text => PossibleValue::new("text").help("For reading"),
             Self::Json => PossibleValue::new("json").help("One JSON object"),
+            Self::Html => PossibleValue::new("html").help(
+                "A page for a browser: the figures with drawings, every class, and the worst mistakes with \
+                 their pictures",
+            ),
         })
     }
 }
@@ -547,6 +653,7 @@ impl Cli {
                 format: if json { ModelsFormat::Json } else { ModelsFormat::Table },
                 cache: cache.folder(),
             }),
+            Some(Verb::Doctor(doctor)) => Command::Doctor(doctor.into_doctor()),
             Some(Verb::Cache { verb: CacheVerb::Info(cache) }) => Command::CacheInfo(cache.some_folder()?),
             Some(Verb::Cache { verb: CacheVerb::Clear(cache) }) => Command::CacheClear(cache.some_folder()?),
             Some(Verb::Completions { shell }) => Command::Print(completions(shell)),
@@ -575,10 +682,9 @@ impl Cli {
             !show || io::stdout().is_terminal(),
             "--show draws in the terminal, and standard output is none"
         );
-        let pictures = match (show, format) {
-            (true, _) => KeptPictures::Whole,
-            (false, Format::Html) if output.thumbnails > 0 => KeptPictures::Thumbnails(output.thumbnails),
-            (false, _) => KeptPictures::None,
+        let pictures = match show {
+            true => KeptPictures::Whole,
+            false => thumbnails(format == Format::Html, output.thumbnails),
         };
         input.ensure_one_reads_stdin(&labels)?;
         Ok(Classify {
@@ -589,6 +695,11 @@ impl Cli {
             pictures,
         })
     }
+}
+
+/// What of the pictures a page keeps.
+fn thumbnails(is_page: bool, longest_px: u32) -> KeptPictures {
+    if is_page && longest_px > 0 { KeptPictures::Thumbnails(longest_px) } else { KeptPictures::None }
 }
 
 /// What verbs that judge images have in common.

@@ -1,7 +1,7 @@
 //! Zero-shot image classification with CLIP.
 //!
 //! ```text
-//!                main.rs ── cli.rs ── commands/  (classify · eval · models · fetch · cache)
+//!                main.rs ── cli.rs ── commands/  (classify · eval · models · doctor · fetch · cache)
 //!                                        │
 //! labels.rs ─────────────────────────────┤──▶ model/ (text) ────┐
 //! hub/   a model's name ──▶ its files ──▶ model/                ▼
@@ -10,6 +10,8 @@
 //!                   cache/ keeps embeddings between runs     kernels/ slices → slices, for model/ and score.rs
 //!                   net/ the one HTTP client                 messages.rs the one voice on standard error
 //!                   formats.rs a name or first bytes → what a file is     bug.rs a panic → words
+//!                   terminal.rs how wide it is, and what it can show
+//!                   doctor/ hub, cache, kernels and model on this machine → what is wrong with them
 //! ```
 //!
 //! Data flows to the right. A room uses the words of the rooms to its left and never the reverse;
@@ -79,6 +81,7 @@ pub mod bug;
 pub mod cache;
 pub mod cli;
 pub mod commands;
+pub mod doctor;
 pub mod eval;
 pub mod formats;
 pub mod hub;
@@ -92,5 +95,6 @@ pub mod pipeline;
 pub mod pixels;
 pub mod report;
 pub mod score;
+pub mod terminal;
 #[cfg(test)]
 mod world;

@@ -2,7 +2,9 @@
 
 use crate::input::ImageName;
 use crate::report::Failure;
+use crate::terminal;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::borrow::Cow;
 use std::fmt::{self, Display, Write as _};
 use std::io::{self, IsTerminal, Write as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -63,8 +65,16 @@ impl Messages {
         self.error(format_args!("cannot classify {image}: {}", failure.message));
     }
 
+    /// Tells what is wrong with the arguments, in colours where they are shown.
+    pub fn usage(&self, refusal: &str) {
+        let refusal = fitted(refusal.trim_end());
+        // As for a line.
+        drop(writeln!(anstream::stderr(), "{refusal}"));
+    }
+
     fn tell(&self, line: impl Display) {
-        let line = Printable(line);
+        let line = Printable(line).to_string();
+        let line = fitted(&line);
         let bar = self.progress().as_ref().map(|progress| progress.bar.clone());
         // Where nobody listens there is nobody to tell that to.
         let write = || drop(writeln!(io::stderr(), "{line}"));
@@ -111,16 +121,20 @@ impl Messages {
         }
     }
 
-    /// Begins to show how much of a file of `bytes` has come; only to people, and only of a file that
-    /// takes its time.
-    pub fn start_download(&self, file: &str, bytes: Option<u64>) -> Download {
-        let shown = self.is_watched() && bytes.is_some_and(|bytes| bytes >= SHORTEST_BAR_BYTES);
+    /// Tells that a file of `bytes` begins to come, of which some are here; and shows to people how much
+    /// has come. Only of a file that takes its time.
+    pub fn start_download(&self, file: impl Display, bytes: Option<u64>, here: u64) -> Download {
+        let long = bytes.filter(|bytes| *bytes >= SHORTEST_BAR_BYTES);
+        if let Some(bytes) = long {
+            let rest =
+                if here > 0 { format!(", of which {} are here", ByteCount(here)) } else { String::new() };
+            self.note(format_args!("downloading {file}, {}{rest}", ByteCount(bytes)));
+        }
+        let shown = self.is_watched() && long.is_some();
         if shown {
-            let template = "{msg}  {wide_bar}  {bytes} of {total_bytes}  {bytes_per_sec}  {eta} left";
-            let bar = self.show(bytes, template);
-            bar.set_message(Printable(file).to_string());
-            // Its size is seen before anything of it has come.
-            bar.tick();
+            let template =
+                "{wide_bar}  {decimal_bytes} of {decimal_total_bytes}  {decimal_bytes_per_sec}  {eta} left";
+            self.show(bytes, template).set_position(here);
         }
         Download { messages: shown.then(|| self.clone()) }
     }
@@ -167,6 +181,28 @@ impl Drop for Download {
     }
 }
 
+/// Lines for standard error, which fit where it is a terminal.
+fn fitted(lines: &str) -> Cow<'_, str> {
+    match terminal::columns().filter(|_| io::stderr().is_terminal()) {
+        Some(columns) => terminal::wrapped(lines, columns),
+        None => lines.into(),
+    }
+}
+
+/// A number of bytes as people read it: `605 MB`, `3.94 GB`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ByteCount(pub u64);
+
+impl Display for ByteCount {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self.0 as f64 {
+            bytes if bytes < 999.5e3 => write!(f, "{:.0} kB", bytes / 1e3),
+            bytes if bytes < 999.5e6 => write!(f, "{:.0} MB", bytes / 1e6),
+            bytes => write!(f, "{:.2} GB", bytes / 1e9),
+        }
+    }
+}
+
 /// A message as a terminal may see it. Servers and file names have a say in messages, and must not
 /// drive the terminal.
 struct Printable<T>(T);
@@ -191,6 +227,12 @@ fn style(template: &str) -> ProgressStyle {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_are_told_as_the_hub_tells_them() {
+        let told = [605_120_000, 1_711_760_000, 4_200].map(|bytes| ByteCount(bytes).to_string());
+        assert_eq!(told, ["605 MB", "1.71 GB", "4 kB"]);
+    }
 
     #[test]
     fn a_message_cannot_drive_the_terminal() {

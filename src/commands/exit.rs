@@ -15,7 +15,14 @@ pub enum Exit {
     Success,
     /// Some image failed; all others were classified.
     ImagesFailed,
+    /// The installation has problems.
+    ProblemsFound,
 }
+
+/// Arguments that mean nothing, and what is said of them, in colours.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct WrongUsage(pub String);
 
 /// Wrong usage, or the run could not go on.
 const RUN_FAILED: u8 = 2;
@@ -25,7 +32,7 @@ const RUN_FAILED: u8 = 2;
 pub fn conclude(result: Result<Exit>, messages: &Messages) -> ExitCode {
     let error = match result {
         Ok(Exit::Success) => return ExitCode::SUCCESS,
-        Ok(Exit::ImagesFailed) => return ExitCode::from(1),
+        Ok(Exit::ImagesFailed | Exit::ProblemsFound) => return ExitCode::from(1),
         Err(error) => error,
     };
     if is_closed_pipe(&error) {
@@ -34,7 +41,9 @@ pub fn conclude(result: Result<Exit>, messages: &Messages) -> ExitCode {
     if let Some(interrupted) = error.downcast_ref::<Interrupted>() {
         return interrupted.die();
     }
-    if error.is::<Bug>() {
+    if let Some(WrongUsage(refusal)) = error.downcast_ref() {
+        messages.usage(refusal);
+    } else if error.is::<Bug>() {
         messages
             .error(format_args!("clipclass itself is at fault, please report it with what you did: {error}"));
     } else {

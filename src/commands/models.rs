@@ -4,6 +4,7 @@
 use super::Exit;
 use crate::cache::{self, KnownSpeed};
 use crate::hub::{self, FigureSource, KNOWN_MODELS, KnownModel, Presence};
+use crate::messages::ByteCount;
 use crate::report;
 use anyhow::Result;
 use serde::Serialize;
@@ -118,26 +119,17 @@ fn cells(model: &KnownModel, presence: Presence, speeds: &[&KnownSpeed]) -> [Str
     [
         model.name.to_owned(),
         model.family.to_owned(),
-        size(model.size_bytes()),
+        ByteCount(model.size_bytes()).to_string(),
         format!("{} px", model.image_size_px),
         model.imagenet.map_or_else(|| NOTHING.to_owned(), |(percent, _)| format!("{percent:.1} %")),
         if speeds.is_empty() { NOTHING.to_owned() } else { speeds.join(", ") },
         match presence {
             Presence::Absent => NOTHING.to_owned(),
-            Presence::Part { bytes } => format!("{} of it", size(bytes)),
+            Presence::Part { bytes } => format!("{} of it", ByteCount(bytes)),
             Presence::Whole { .. } => "yes".to_owned(),
         },
         model.repository.to_owned(),
     ]
-}
-
-/// A size as it is read: `605 MB`, `3.94 GB`.
-fn size(bytes: u64) -> String {
-    match bytes as f64 {
-        bytes if bytes < 999.5e3 => format!("{:.0} kB", bytes / 1e3),
-        bytes if bytes < 999.5e6 => format!("{:.0} MB", bytes / 1e6),
-        bytes => format!("{:.2} GB", bytes / 1e9),
-    }
 }
 
 fn footer(cache: Option<&Path>) -> String {
@@ -176,11 +168,6 @@ fn write_table<const COLUMNS: usize>(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_are_told_as_the_hub_tells_them() {
-        assert_eq!([size(605_120_000), size(1_711_760_000), size(4_200)], ["605 MB", "1.71 GB", "4 kB"]);
-    }
 
     #[test]
     fn columns_line_up_whatever_the_bytes_of_their_letters() {

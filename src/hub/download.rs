@@ -28,7 +28,7 @@ impl Hub {
         messages: &Messages,
     ) -> Result<PathBuf, FetchError> {
         let known = cache.commit(revision);
-        let ask = |revision: &str| self.resolve(cache, id, revision, file);
+        let ask = |revision: &str| self.resolve(Some(cache), id, revision, file);
         let mut remote = ask(revision)?;
         if let Some(commit) = known.as_deref().filter(|commit| *commit != remote.commit) {
             // The branch has moved on since.
@@ -46,7 +46,8 @@ impl Hub {
             None => {
                 if !blob.is_file() {
                     let partial = cache.partial(&etag, &lock);
-                    self.download(remote, &partial, file, || ask(&commit), messages)?;
+                    let name = format!("{file} of {id}");
+                    self.download(remote, &partial, &name, || ask(&commit), messages)?;
                     fs::rename(&partial, &blob).map_err(disk)?;
                 }
                 cache.link(&commit, file, &etag).map_err(disk)?
@@ -69,7 +70,9 @@ impl Hub {
     ) -> Result<(), FetchError> {
         let disk = |cause| FetchError::Disk { path: path.to_owned(), cause };
         let mut partial = PartialFile::open(path).map_err(disk)?;
-        let shown = messages.start_download(name, remote.length_bytes);
+        let here =
+            remote.length_bytes.map_or(0, |length| if partial.bytes > length { 0 } else { partial.bytes });
+        let shown = messages.start_download(name, remote.length_bytes, here);
         let (mut tries, mut afresh) = (self.client.tries(), false);
         loop {
             if remote.length_bytes.is_some_and(|length| partial.bytes > length) {

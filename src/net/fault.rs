@@ -1,5 +1,6 @@
 //! What can go wrong with an address, and what ureq's errors come to.
 
+use super::proxy::ChosenProxy;
 use super::{CONNECT_TIMEOUT, MOST_REDIRECTS, StatusCode};
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
@@ -18,13 +19,22 @@ fn after(tries: u32) -> String {
     if tries > 1 { format!(" (after {tries} tries)") } else { String::new() }
 }
 
+fn through(proxy: Option<&str>) -> String {
+    proxy.map_or_else(String::new, |proxy| format!(" through the proxy {proxy}"))
+}
+
 /// What went wrong with an address.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
     #[error("not an address that can be asked for: {0}")]
     Address(String),
-    #[error("cannot reach {host}: {cause}")]
-    Unreachable { host: String, cause: String },
+    #[error("cannot reach {host}{}: {cause}", through(.proxy.as_deref()))]
+    Unreachable {
+        host: String,
+        /// The proxy between here and the host, and the variable that names it.
+        proxy: Option<String>,
+        cause: String,
+    },
     #[error(
         "no secure connection to {host}: {cause}; if your network has its own certificates, \
          SSL_CERT_FILE can name them"
@@ -73,10 +83,18 @@ impl From<Fault> for Trouble {
 }
 
 impl Fault {
-    /// What ureq's error, in asking `host`, comes to.
-    pub(super) fn of(error: ureq::Error, host: String, silence: Duration) -> Self {
-        let unreachable =
-            |host, cause: &dyn std::fmt::Display| Self::Unreachable { host, cause: cause.to_string() };
+    /// What ureq's error, in asking `host` directly or through a proxy, comes to.
+    pub(super) fn of(
+        error: ureq::Error,
+        host: String,
+        proxy: Option<ChosenProxy>,
+        silence: Duration,
+    ) -> Self {
+        let unreachable = |host, cause: &dyn std::fmt::Display| Self::Unreachable {
+            host,
+            proxy: proxy.map(|proxy| proxy.to_string()),
+            cause: cause.to_string(),
+        };
         match error {
             ureq::Error::Tls(cause) => Self::Insecure { host, cause: cause.to_owned() },
             ureq::Error::Rustls(cause) => Self::Insecure { host, cause: cause.to_string() },

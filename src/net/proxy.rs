@@ -5,6 +5,7 @@
 
 use super::{Address, Fault};
 use std::env;
+use std::fmt;
 use std::net::IpAddr;
 use ureq::Proxy;
 use url::Host;
@@ -22,6 +23,21 @@ struct Setting {
     variable: &'static str,
     /// Absent where the variable's value cannot be used.
     proxy: Option<Proxy>,
+}
+
+/// The proxy that an address is asked for through.
+#[derive(Debug, Clone, Copy)]
+pub struct ChosenProxy<'a> {
+    pub proxy: &'a Proxy,
+    /// What names it.
+    variable: &'static str,
+}
+
+/// For people: without what it is told of the user.
+impl fmt::Display for ChosenProxy<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{}:{} ({})", self.proxy.host(), self.proxy.port(), self.variable)
+    }
 }
 
 /// An entry of `no_proxy`.
@@ -70,7 +86,7 @@ impl Proxies {
     /// The proxy between here and `address`.
     ///
     /// *Errors* when the variable that names it cannot be used.
-    pub fn towards(&self, address: &Address) -> Result<Option<&Proxy>, Fault> {
+    pub fn towards(&self, address: &Address) -> Result<Option<ChosenProxy<'_>>, Fault> {
         let url = address.url();
         let setting = if url.scheme() == "https" { &self.https } else { &self.http };
         let Some(Setting { variable, proxy }) = setting else { return Ok(None) };
@@ -79,7 +95,8 @@ impl Proxies {
         {
             return Ok(None);
         }
-        proxy.as_ref().map(Some).ok_or(Fault::Proxy(variable))
+        let proxy = proxy.as_ref().ok_or(Fault::Proxy(variable))?;
+        Ok(Some(ChosenProxy { proxy, variable }))
     }
 }
 
@@ -157,7 +174,7 @@ mod tests {
     fn towards(variables: &[(&str, &str)], address: &str) -> String {
         let proxies = proxies(variables);
         let proxy = proxies.towards(&Address::parse(address).unwrap()).unwrap();
-        proxy.map_or_else(String::new, |proxy| proxy.host().to_owned())
+        proxy.map_or_else(String::new, |chosen| chosen.proxy.host().to_owned())
     }
 
     #[test]

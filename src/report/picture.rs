@@ -1,8 +1,8 @@
 //! Pictures in the terminal.
 
 use crate::pixels::Picture;
+use crate::terminal;
 use anyhow::{Context, Result};
-use crossterm::terminal::{disable_raw_mode, enable_raw_mode};
 use std::sync::OnceLock;
 use std::sync::mpsc::channel;
 use std::thread;
@@ -45,11 +45,7 @@ fn terminal_answers() -> bool {
             viuer::is_sixel_supported();
             answered.send(())
         };
-        let answers = enable_raw_mode().is_ok()
-            && thread::Builder::new().spawn(ask).is_ok()
-            && answer.recv_timeout(PATIENCE).is_ok();
-        // Where that was not possible it is not now.
-        let _ = disable_raw_mode();
-        answers
+        let answers = || thread::Builder::new().spawn(ask).is_ok() && answer.recv_timeout(PATIENCE).is_ok();
+        terminal::without_echo(answers).unwrap_or(false)
     })
 }

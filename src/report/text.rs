@@ -3,12 +3,17 @@
 use super::{Record, RecordShape, Spelling, picture};
 use crate::messages::{Messages, stdout_has_colour};
 use crate::score::{Answer, Rejection, Rule, Score, Verdict};
+use crate::terminal::{columns, shows_unicode};
 use anyhow::Result;
 use std::io::Write;
 use unicode_width::UnicodeWidthStr;
 
-/// Cells of the bar of a certain label.
-const BAR_CELLS: f32 = 30.0;
+/// The most cells of the bar of a certain label, and the least that are worth a bar.
+const MOST_BAR_CELLS: usize = 30;
+const LEAST_BAR_CELLS: usize = 4;
+
+/// What a terminal that does not say its width is taken for.
+const WIDE_ENOUGH: usize = 80;
 
 /// Blocks of one to eight eighths of a cell.
 const EIGHTHS: [char; 8] = ['▏', '▎', '▍', '▌', '▋', '▊', '▉', '█'];
@@ -21,13 +26,17 @@ pub(super) struct Text<'a> {
     messages: &'a Messages,
     terminal: bool,
     colour: bool,
+    /// The width that bars have to fit in, where bars can be shown.
+    columns: Option<usize>,
     first: bool,
 }
 
 impl<'a> Text<'a> {
     pub(super) fn new(terminal: bool, messages: &'a Messages) -> Self {
         let colour = terminal && stdout_has_colour();
-        Self { messages, terminal, colour, first: true }
+        let bars = terminal && shows_unicode();
+        let columns = bars.then(|| columns().unwrap_or(WIDE_ENOUGH));
+        Self { messages, terminal, colour, columns, first: true }
     }
 
     fn style(&self, style: anstyle::Style) -> anstyle::Style {
@@ -46,8 +55,8 @@ impl<'a> Text<'a> {
             let padding = width - name.width();
             let style = self.style(if verdict.given().contains(label) { BOLD } else { PLAIN });
             write!(out, "{style}  {name}{:padding$}  {probability:.4}{style:#}", "")?;
-            if self.terminal {
-                write!(out, "  {}", bar(*probability))?;
+            if let Some(cells) = self.bar_cells(width) {
+                write!(out, "  {}", bar(*probability, cells))?;
             }
             writeln!(out)?;
         }
@@ -67,6 +76,14 @@ impl<'a> Text<'a> {
         Ok(())
     }
 
+    /// How long bars may be beside names of this width; no terminal, or too narrow a one, has none.
+    fn bar_cells(&self, names_width: usize) -> Option<usize> {
+        let columns = self.columns?;
+        // Two spaces before each of three columns, and a probability.
+        let rest = columns.saturating_sub(names_width + 12);
+        (rest >= LEAST_BAR_CELLS).then_some(rest.min(MOST_BAR_CELLS))
+    }
+
     fn names(&self, labels: &[usize], shape: &RecordShape) -> String {
         let names: Vec<_> = labels.iter().map(|label| self.name(shape.name(*label))).collect();
         if names.is_empty() { "none".to_owned() } else { names.join(", ") }
@@ -84,6 +101,9 @@ impl<'a> Text<'a> {
             Rule::Threshold if value == best.probability => format!("below {least}"),
             Rule::Threshold => format!("{} below its threshold, {least}", below(value, least)),
             Rule::Cosine => format!("cosine {} below {least}", below(value, least)),
+            Rule::Contrast => {
+                format!("cosine {} above the mean of all labels, below {least}", below(value, least))
+            }
             Rule::Margin => format!("margin {} below {least}", below(value, least)),
         };
         format!("best: {name}, {probability}, {why}")
@@ -136,9 +156,9 @@ fn below(value: f32, limit: f32) -> String {
     spelled.into_iter().find(shows).unwrap_or_else(|| value.to_string())
 }
 
-/// A bar as long as a probability, to an eighth of a cell.
-fn bar(probability: f32) -> String {
-    let eighths = (probability * BAR_CELLS * 8.0).round() as usize;
+/// A bar as long as a probability, to an eighth of a cell; that of a certain label has so many cells.
+fn bar(probability: f32, cells: usize) -> String {
+    let eighths = (probability * cells as f32 * 8.0).round() as usize;
     let mut bar = "█".repeat(eighths / 8);
     bar.extend((eighths % 8).checked_sub(1).map(|i| EIGHTHS[i]));
     bar
@@ -193,6 +213,16 @@ mod tests {
         assert_eq!(below(0.4961, 0.5), "0.4961");
         assert_eq!(below(0.49999, 0.5), "0.49999");
         assert_eq!(below(0.41, 0.5), "0.41");
+    }
+
+    #[test]
+    fn bars_fit_beside_the_names() {
+        let messages = Messages::new(true);
+        let cells = |columns, names| Text { columns, ..Text::new(false, &messages) }.bar_cells(names);
+        assert_eq!(cells(Some(80), 8), Some(30));
+        assert_eq!(cells(Some(40), 8), Some(20));
+        assert_eq!((cells(Some(40), 25), cells(Some(40), 60), cells(None, 8)), (None, None, None));
+        assert_eq!((bar(1.0, 20).as_str(), bar(0.55, 2).as_str()), ("█".repeat(20).as_str(), "█▏"));
     }
 
     #[test]

@@ -140,7 +140,7 @@ fn bad_labels_are_told_clearly() {
     assert!(run(&["-l", "a cat,,a dog"]).contains("label 2 of \"a cat,,a dog\" is empty"));
     assert!(run(&["-l", "a,b", "-t", "no place"]).contains("{}"));
     let missing = run(&["--labels-file", "nowhere.txt"]);
-    assert!(missing.contains("nowhere.txt") && missing.contains("No such file"), "{missing}");
+    assert!(missing.contains("nowhere.txt") && missing.contains("os error 2"), "{missing}");
     let folder = tempfile::tempdir().unwrap();
     let empty = folder.path().join("labels.txt");
     fs::write(&empty, "# none\n").unwrap();
@@ -402,6 +402,7 @@ fn help_is_as_it_was_read_and_agreed_on() {
         ("help-short.txt", &["-h"]),
         ("help-fetch.txt", &["fetch", "--help"]),
         ("help-cache.txt", &["cache", "--help"]),
+        ("help-doctor.txt", &["doctor", "--help"]),
         ("help-eval.txt", &["eval", "--help"]),
     ] {
         // Neither the terminal's width nor what is built in may show.

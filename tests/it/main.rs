@@ -4,10 +4,16 @@
 mod cache;
 mod cli;
 mod containers;
+#[cfg(unix)]
+mod docs;
+mod doctor;
 mod eval;
 mod families;
-mod formula;
+#[cfg(unix)]
+mod first_minute;
+mod fits;
 mod golden;
+mod hostile;
 mod html;
 mod hub;
 mod input;
@@ -18,6 +24,7 @@ mod oracle;
 mod parity;
 mod pinned;
 mod pixels;
+mod records;
 mod runs;
 mod server;
 #[cfg(unix)]

@@ -5,10 +5,14 @@
 //! Of the image crate's decoders those of PNG, WebP, QOI, farbfeld, Radiance and OpenEXR are used. For the
 //! other formats that it has, Pillow reads more than it does, or otherwise.
 //!
+//! What a picture costs is limited, whatever its file says: [`MAX_PIXELS`], [`MAX_DECODE_BYTES`], and for
+//! time either the work that a file of its size can ask for, or a deadline (`apart.rs`).
+//!
 //! Where Pillow is known to be wrong, its way is not followed: 16-bit grey, which it clips at 255, is
 //! scaled like 16-bit colour. Where it guesses, clipclass refuses: a JPEG broken in the middle is an
 //! error, not a picture with a grey rest.
 
+mod apart;
 mod bmp;
 mod boxes;
 mod cursor;
@@ -26,6 +30,7 @@ mod pnm;
 mod raw;
 mod tga;
 mod tiff;
+mod webp;
 
 pub use jpeg::{APP1, SOS, Segments};
 pub use tiff::TiffDirectory;
@@ -42,13 +47,15 @@ use std::io::Cursor;
 
 /// The most pixels of a picture: where Pillow, too, takes it for a decompression bomb.
 const MAX_PIXELS: u64 = 178_956_970;
-/// The most memory a decoder may take for a picture: 8 bytes for each pixel, and some of its own.
-const MAX_ALLOC_BYTES: u64 = MAX_PIXELS * 8 + (256 << 20);
+/// The most memory that decoding a picture may take: 12 bytes for each of its pixels. Where a decoder
+/// needs more, fewer pixels are allowed.
+const MAX_DECODE_BYTES: u64 = 2 << 30;
 
 impl Picture {
     /// Decodes the first frame of an encoded image and turns it upright.
     ///
-    /// *Errors* when the bytes are not a whole image of at most 178,956,970 pixels.
+    /// *Errors* when the bytes are not a whole image, have more than 178,956,970 pixels, or take more than
+    /// 2 GiB of memory or more than half a minute, and half a minute for each MiB, to decode.
     pub fn decode(bytes: &[u8]) -> Result<Self, PixelsError> {
         if bytes.is_empty() {
             return Err(PixelsError::Empty);
@@ -60,8 +67,7 @@ impl Picture {
             Content::Picture | Content::Unknown => decode_and_turn(bytes),
         };
         // Decoders are written for valid files; hostile ones find the assertion that does not hold.
-        let picture = bug::caught(decode)
-            .unwrap_or_else(|_| Err(PixelsError::Decode("the file makes its decoder fail".into())))?;
+        let picture = bug::caught(decode).unwrap_or_else(|_| Err(makes_decoder_fail()))?;
         Ok(Self(picture))
     }
 }
@@ -103,6 +109,10 @@ fn decode_and_turn(bytes: &[u8]) -> Result<RgbImage, PixelsError> {
     Ok(turn(picture?, orientation(bytes, format)))
 }
 
+fn makes_decoder_fail() -> PixelsError {
+    PixelsError::Decode("the file makes its decoder fail".into())
+}
+
 fn check_size(width: u64, height: u64) -> Result<(), PixelsError> {
     if width == 0 || height == 0 {
         return Err(PixelsError::Decode("the picture has no pixels".into()));
@@ -110,6 +120,18 @@ fn check_size(width: u64, height: u64) -> Result<(), PixelsError> {
     if width.saturating_mul(height) > MAX_PIXELS {
         return Err(PixelsError::Limit(format!(
             "{width} × {height} pixels are more than the limit of {MAX_PIXELS}; shrink the image first"
+        )));
+    }
+    Ok(())
+}
+
+/// *Errors* when a picture cannot be decoded without so much memory, rounded up.
+fn check_memory(bytes: u64) -> Result<(), PixelsError> {
+    if bytes > MAX_DECODE_BYTES {
+        return Err(PixelsError::Limit(format!(
+            "decoding takes {} MiB of memory, more than the limit of {}; shrink the image first",
+            bytes >> 20,
+            MAX_DECODE_BYTES >> 20
         )));
     }
     Ok(())
@@ -135,6 +157,9 @@ fn decode_jpeg(bytes: &[u8]) -> Result<RgbImage, PixelsError> {
 }
 
 fn decode_other(bytes: &[u8], format: ImageFormat) -> Result<RgbImage, PixelsError> {
+    if format == ImageFormat::WebP {
+        webp::check_pictures(bytes)?;
+    }
     let bytes = match format {
         ImageFormat::Png => mend::mend_png(bytes),
         ImageFormat::WebP => mend::mend_webp(bytes),
@@ -144,15 +169,15 @@ fn decode_other(bytes: &[u8], format: ImageFormat) -> Result<RgbImage, PixelsErr
     let bytes = &bytes[..];
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     let mut limits = Limits::default();
-    limits.max_alloc = Some(MAX_ALLOC_BYTES);
+    limits.max_alloc = Some(MAX_DECODE_BYTES);
     reader.limits(limits);
     let decoder = reader.into_decoder()?;
     let (width, height) = decoder.dimensions();
     check_size(width.into(), height.into())?;
+    let pixels = u64::from(width) * u64::from(height);
+    check_memory(decoder.total_bytes().saturating_add(3 * pixels))?;
     let color = decoder.color_type();
-    let total_bytes = usize::try_from(decoder.total_bytes().min(MAX_ALLOC_BYTES + 1));
-    let total_bytes = total_bytes.ok().filter(|bytes| *bytes as u64 <= MAX_ALLOC_BYTES);
-    let mut levels = vec![0; total_bytes.ok_or_else(too_much_memory)?];
+    let mut levels = vec![0; usize::try_from(decoder.total_bytes()).map_err(|_| too_much_memory())?];
     decoder.read_image(&mut levels)?;
     rgb(width, height, to_rgb(levels, color)?)
 }
@@ -163,7 +188,7 @@ fn rgb(width: u32, height: u32, levels: Vec<u8>) -> Result<RgbImage, PixelsError
 }
 
 fn too_much_memory() -> PixelsError {
-    let limit = MAX_ALLOC_BYTES >> 20;
+    let limit = MAX_DECODE_BYTES >> 20;
     PixelsError::Limit(format!("decoding takes more memory than the limit of {limit} MiB"))
 }
 
