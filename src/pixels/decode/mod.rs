@@ -80,7 +80,9 @@ fn decode_and_turn(bytes: &[u8]) -> Result<RgbImage, PixelsError> {
     } else {
         match image::guess_format(bytes) {
             Ok(format) => format,
+            Err(_) if bytes.starts_with(mend::OLD_HDR_MARK) => ImageFormat::Hdr,
             Err(_) if icon::is_cursor(bytes) => return icon::decode_cursor(bytes),
+            Err(_) if bmp::begins_bare(bytes) => return bmp::decode_bare(bytes),
             Err(_) if tga::begins(bytes) => return tga::decode(bytes),
             Err(_) => return Err(PixelsError::Format),
         }

@@ -2,9 +2,9 @@
 //! the usual matrices, and libheif for 4:2:0 of full range. Both cut samples to 8 bits before; what is
 //! lost with that is lost in Pillow as well, and a network was shown pictures that lack it.
 
-use super::colour::{Matrix, neighbours};
+use super::colour::Matrix;
 use super::items::Coding;
-use super::planes::{Chroma, Plane};
+use super::planes::{Chroma, Plane, neighbours};
 
 /// Factors of luma and chroma.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
