@@ -134,8 +134,8 @@ fn check(
     model.precision = Some(checkpoint.precision().name());
     model.files_checked = checkpoint.check_contents()?;
     model.digest = Some(pipeline::digest(&checkpoint, &EmbeddingCache::off())?.to_string());
-    checkpoint.text_encoder()?;
     if kernels_run {
+        checkpoint.text_encoder()?;
         model.ms_per_image = Some((speed::of_model(&checkpoint)? * 100.0).round() / 100.0);
     }
     Ok(())
