@@ -15,6 +15,8 @@ fn a_page_has_a_card_for_each_image() {
     assert_eq!(page.matches("<article ").count(), 3);
     assert_eq!(page.matches("src=\"data:image/jpeg;base64,").count(), 2);
     assert!(page.contains("<p class=\"prediction\">a tree</p>"), "{page}");
+    // One element has both what marks it and the length of its bar.
+    assert!(page.contains("<li class=\"given w"), "{page}");
     assert!(page.contains("failed (decode): "), "{page}");
 }
 
@@ -147,6 +149,7 @@ fn a_page_of_an_evaluation_has_the_figures_that_json_has() {
     }
     assert!(page.contains("2 of 4, 95 % interval 15.00 to 85.00 %"), "{page}");
     assert!(page.contains("a zebra 1"), "{page}");
+    assert!(section(&page, "classes").contains("<data class=\"bar w"), "{page}");
     for (i, class) in json["classes"].as_array().unwrap().iter().enumerate() {
         let rows = section(&page, "classes");
         let row = rows
