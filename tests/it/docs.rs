@@ -179,7 +179,7 @@ fn is_like(told: &str, printed: &str) -> bool {
 fn lacks_a_tool(block: &Block) -> bool {
     let is_there = |tool: &str| Command::new(tool).arg("--version").output().is_ok();
     let wants =
-        |tool: &&str| block.text.contains(*tool) || (block.language == "python" && **tool == "python3");
+        |tool: &&str| block.text.contains(*tool) || (block.language == "python" && **tool == *"python3");
     env::var_os("CI").is_none() && TOOLS.iter().filter(|tool| wants(tool)).any(|tool| !is_there(tool))
 }
 
