@@ -4,10 +4,12 @@
     python3 benches/compare.py --folder target/compare              # set up once, then every row
     python3 benches/compare.py --folder target/compare --rows vision-f32,text
     python3 benches/compare.py --folder target/compare --rows vision-f32 --simd avx2
+    python3 benches/compare.py --here --rows pixels                 # needs numpy and Pillow, and no model
 
-The folder gets a virtual environment with `requirements.txt`, a ViT-B/32 of random weights, its
-ONNX export and some photos: about 6 GB, and as much again for B/16 and L/14 when their rows are
-asked for. `--here` uses the Python that runs this script instead. `--simd` limits the instructions
+The folder gets a virtual environment with `requirements.txt`, and what the rows need: networks of
+random weights, their ONNX exports and some photos, about 6 GB for the usual rows. `--here` uses the
+Python that runs this script instead: peers whose packages it lacks are left out, and told of. The
+words are those of CLIP's vocabulary, from `fixtures/clip-vocab` or open_clip's package. `--simd` limits the instructions
 of clipclass, and those of oneDNN and PyTorch where they have that limit; ONNX Runtime has none.
 
 Every side is a process of its own that loads once and then answers requests; the sides take turns,
@@ -16,17 +18,22 @@ asleep, so that a machine whose speed drifts is equally unfair to all. Compare r
 """
 
 import argparse
+import functools
+import importlib.util
 import json
 import os
 import random
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Callable, NamedTuple
 
 HERE = Path(__file__).resolve()
+FIXTURES = HERE.parent.parent / "fixtures"
 LABELS = ["a cat", "a dog", "a car", "a tree", "a person"]
 # Seconds until the threads of the side before have stopped spinning.
 PAUSE = 0.4
@@ -48,37 +55,44 @@ MODELS = {
         },
     },
 }  # fmt: skip
+# What the exported towers call their input.
+ARGUMENTS = {"vision": "pixel_values", "text": "input_ids"}
 
 
 def set_up(folder, rows):
     """Makes whatever of the folder is missing for the rows."""
-    set_up_inputs(folder)
-    if not (folder / "text.onnx").exists():
-        export(folder / "model", folder)
-    for name in {row.split("-")[0] for row in rows} & set(MODELS):
-        of_model = folder / name
-        if not (of_model / "text.onnx").exists():
-            make_model(of_model / "model", MODELS[name])
+    exported = not missing("torch", "transformers", "onnx", "onnxruntime")
+    for row in rows:
+        of_model = folder / row.model
+        if row.network and not (of_model / "labels.json").exists():
+            make_model(of_model / "model", MODELS.get(row.model))
             make_labels(of_model / "model", of_model / "labels.json")
-            export(of_model / "model", of_model)
+        for tower in row.towers if exported else []:
+            # What is written last.
+            if not (of_model / f"{tower}.int8.onnx").exists():
+                export(of_model / "model", of_model, tower)
+        if row.photos:
+            set_up_photos(folder / "photos")
 
 
 def set_up_inputs(folder):
-    """Makes whatever is missing of the model, the photos and the labels."""
-    model = folder / "model"
-    if not (model / "merges.txt").exists():
-        make_model(model)
-    if not (folder / "photos" / "12mpx.jpg").exists():
-        make_photos(folder / "photos")
-    if not (folder / "labels.json").exists():
-        make_labels(model, folder / "labels.json")
+    """Makes whatever is missing of ViT-B/32, the photos and the labels."""
+    set_up(folder, [Row(None, towers=[], photos=True)])
+
+
+def missing(*packages):
+    """Those of the packages that this Python does not have."""
+    return [package for package in packages if not importlib.util.find_spec(package)]
+
+
+def leave_out(what, packages):
+    print(f"{what} is left out: {sys.executable} has no {', '.join(packages)}", file=sys.stderr, flush=True)
 
 
 def make_model(model, config=None):
-    """A network with random weights, ViT-B/32 if no other, and the real vocabulary as open_clip carries it."""
-    import gzip
-
-    import open_clip
+    """A network with random weights, ViT-B/32 if no other, and the real vocabulary."""
+    if absent := missing("torch", "transformers"):
+        sys.exit(f"making {model} takes {' and '.join(absent)}, which {sys.executable} does not have")
     import torch
     from transformers import CLIPConfig, CLIPModel, SiglipConfig, SiglipModel
 
@@ -89,15 +103,23 @@ def make_model(model, config=None):
         SiglipModel(SiglipConfig(**config)).save_pretrained(model)
     else:
         CLIPModel(CLIPConfig(**config)).save_pretrained(model)
-    packed = Path(open_clip.__file__).with_name("bpe_simple_vocab_16e6.txt.gz")
-    lines = gzip.decompress(packed.read_bytes()).decode().split("\n")
-    merges = lines[1 : 49152 - 256 - 2 + 1]
-    byte_words = list(open_clip.tokenizer.bytes_to_unicode().values())
-    words = byte_words + [word + "</w>" for word in byte_words]
-    words += ["".join(merge.split()) for merge in merges]
-    words += ["<|startoftext|>", "<|endoftext|>"]
-    (model / "vocab.json").write_text(json.dumps({word: i for i, word in enumerate(words)}))
-    (model / "merges.txt").write_text("\n".join(["#version: 0.2", *merges]) + "\n")
+    make_vocabulary(model)
+
+
+def make_vocabulary(model):
+    """CLIP's own vocabulary, as `fixtures/vocab.py` has written it or else writes it now."""
+    written = FIXTURES / "clip-vocab"
+    if (written / "merges.txt").exists():
+        for name in ["vocab.json", "merges.txt"]:
+            shutil.copy(written / name, model)
+        return
+    sys.path.append(str(FIXTURES))
+    import vocab
+
+    try:
+        vocab.write_bpe(vocab.clip_merges(), model)
+    except subprocess.CalledProcessError:
+        sys.exit(f"CLIP's vocabulary is neither in {written} nor in an installed open_clip, and PyPI does not answer")
 
 
 def projections(model):
@@ -107,8 +129,8 @@ def projections(model):
     return [getattr(model, name, torch.nn.Identity()) for name in ("visual_projection", "text_projection")]
 
 
-def export(model, folder):
-    """Both towers as ONNX, and as ONNX with weights quantised for dynamic int8."""
+def export(model, folder, tower):
+    """The tower, `vision` or `text`, as ONNX, and as ONNX with weights quantised for dynamic int8."""
     import torch
     from onnxruntime.quantization import QuantType, quantize_dynamic
     from transformers import AutoModel
@@ -124,22 +146,31 @@ def export(model, folder):
         def forward(self, input_ids):
             return text_projection(clip.text_model(input_ids).pooler_output)
 
-    inputs = {
-        "vision": (Vision(), torch.zeros(2, 3, 224, 224), "pixel_values", {0: "n"}),
-        "text": (Text(), torch.full((2, 9), clip.config.text_config.vocab_size - 1), "input_ids", {0: "n", 1: "t"}),
-    }
-    for name, (tower, example, argument, dynamic) in inputs.items():
-        path = folder / f"{name}.onnx"
-        tower.model = clip
-        torch.onnx.export(
-            tower, (example,), str(path), input_names=[argument], output_names=["embedding"],
-            dynamic_axes={argument: dynamic}, dynamo=False, opset_version=17,
-        )  # fmt: skip
-        # Only matrix products: a quantised convolution is slower than the one it replaces.
-        quantize_dynamic(
-            path, folder / f"{name}.int8.onnx", weight_type=QuantType.QInt8, op_types_to_quantize=["MatMul", "Gemm"],
-            per_channel=True,
-        )  # fmt: skip
+    network, example, dynamic = {
+        "vision": (Vision(), torch.zeros(2, 3, 224, 224), {0: "n"}),
+        "text": (Text(), torch.full((2, 9), clip.config.text_config.vocab_size - 1), {0: "n", 1: "t"}),
+    }[tower]
+    network.model = clip
+    path, argument = folder / f"{tower}.onnx", ARGUMENTS[tower]
+    torch.onnx.export(
+        network, (example,), str(path), input_names=[argument], output_names=["embedding"],
+        dynamic_axes={argument: dynamic}, dynamo=False, opset_version=17,
+    )  # fmt: skip
+    # Only matrix products: a quantised convolution is slower than the one it replaces.
+    quantize_dynamic(
+        path, folder / f"{tower}.int8.onnx", weight_type=QuantType.QInt8, op_types_to_quantize=["MatMul", "Gemm"],
+        per_channel=True,
+    )  # fmt: skip
+
+
+def set_up_photos(photos):
+    """Makes the photos if they are missing."""
+    if not (photos / "12mpx.jpg").exists():
+        make_photos(photos)
+    if not (photos / "12mpx-progressive.jpg").exists():
+        from PIL import Image
+
+        Image.open(photos / "12mpx.jpg").save(photos / "12mpx-progressive.jpg", quality=90, progressive=True)
 
 
 def make_photos(photos):
@@ -216,7 +247,7 @@ def torch_side(folder, threads, _):
         with torch.inference_mode():
             return text_projection(clip.text_model(torch.from_numpy(ids)).pooler_output).numpy()
 
-    return vision, text
+    return {"vision": vision, "text": text}.get
 
 
 def onnxruntime_side(folder, threads, precision):
@@ -225,10 +256,12 @@ def onnxruntime_side(folder, threads, precision):
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     kind = ".int8" if precision == "int8" else ""
-    return [
-        lambda x, s=onnxruntime.InferenceSession(folder / f"{tower}{kind}.onnx", options), n=name: s.run(None, {n: x})[0]
-        for tower, name in [("vision", "pixel_values"), ("text", "input_ids")]
-    ]
+
+    def load(tower):
+        session = onnxruntime.InferenceSession(folder / f"{tower}{kind}.onnx", options)
+        return lambda x: session.run(None, {ARGUMENTS[tower]: x})[0]
+
+    return load
 
 
 def openvino_side(folder, threads, precision):
@@ -236,16 +269,23 @@ def openvino_side(folder, threads, precision):
 
     core = openvino.Core()
     settings = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
-    towers = [core.compile_model(folder / f"{tower}.onnx", "CPU", settings) for tower in ["vision", "text"]]
-    return [lambda x, t=tower: t([x])[0] for tower in towers]
+
+    def load(tower):
+        compiled = core.compile_model(folder / f"{tower}.onnx", "CPU", settings)
+        return lambda x: compiled([x])[0]
+
+    return load
 
 
+# Of each peer what makes it, its precision, and the packages that it and its set-up take. What is made gives the
+# function of a tower by the tower's name.
+EXPORTED = ["torch", "transformers", "onnx", "onnxruntime"]
 SIDES = {
-    "PyTorch f32": (torch_side, None),
-    "ONNX Runtime f32": (onnxruntime_side, "f32"),
-    "ONNX Runtime int8": (onnxruntime_side, "int8"),
-    "OpenVINO f32": (openvino_side, "f32"),
-    "OpenVINO bf16": (openvino_side, "bf16"),
+    "PyTorch f32": (torch_side, None, ["torch", "transformers"]),
+    "ONNX Runtime f32": (onnxruntime_side, "f32", EXPORTED),
+    "ONNX Runtime int8": (onnxruntime_side, "int8", EXPORTED),
+    "OpenVINO f32": (openvino_side, "f32", [*EXPORTED, "openvino"]),
+    "OpenVINO bf16": (openvino_side, "bf16", [*EXPORTED, "openvino"]),
 }
 
 
@@ -253,25 +293,26 @@ def serve(folder, name, threads):
     """Answers `vision BATCH` or `text COUNT BATCH PAD` with milliseconds, one line each."""
     import numpy
 
-    make, precision = SIDES[name]
-    vision, text = make(folder, threads, precision)
+    make, precision, _ = SIDES[name]
+    tower = functools.cache(make(folder, threads, precision))
     labels = json.loads((folder / "labels.json").read_text())
     images = numpy.random.default_rng(1).standard_normal((32, 3, 224, 224), numpy.float32)
     ready()
     for line in sys.stdin:
         what, *numbers = line.split()
         numbers = [int(n) for n in numbers]
+        run = tower(what)
         if what == "vision":
             batch = images[: numbers[0]]
             start = time.perf_counter()
-            vision(batch)
+            run(batch)
         else:
             count, size, pad = numbers
             encoded = tokenizer(folder / "model", pad or None).encode_batch(labels[:count])
             ids = numpy.array([e.ids for e in encoded], numpy.int64)
             start = time.perf_counter()
             for first in range(0, count, size):
-                text(ids[first : first + size])
+                run(ids[first : first + size])
         print((time.perf_counter() - start) * 1e3, flush=True)
 
 
@@ -374,7 +415,16 @@ class Bench:
         self.rounds = arguments.rounds
         self.binary = arguments.binary
         self.side_binary = arguments.side
-        self.rows = []
+        self.told = set()
+
+    def peers(self, names, folder=None):
+        """The sides of these names whose packages are here; of the others it is told, once."""
+        absent = {name: missing(*SIDES[name][2]) for name in names}
+        for name, packages in absent.items():
+            if packages and name not in self.told:
+                self.told.add(name)
+                leave_out(name, packages)
+        return [self.peer(name, folder) for name in names if not absent[name]]
 
     def peer(self, name, folder=None):
         folder = folder or self.folder
@@ -388,17 +438,20 @@ class Bench:
         )
 
     def row(self, what, unit, ours, peers, goal):
-        """Prints one row: our side against the best peer."""
+        """Prints one row: our side against the best peer, if there is any."""
+        if not peers:
+            print(f"| {what} | {ours:.4g} {unit} | – | – | {goal} | – | – |", flush=True)
+            return
         best = min(peers, key=peers.get)
         everyone = ", ".join(f"{name} {value:.4g}" for name, value in peers.items())
         ratio = ours / peers[best]
         met = "yes" if ratio <= goal else "no"
         print(f"| {what} | {ours:.4g} {unit} | {best} {peers[best]:.4g} | {ratio:.2f} | {goal} | {met} | {everyone} |", flush=True)
 
-    def vision(self, precision, peers, goal, model=None):
+    def vision(self, precision, peers, goal, model):
         """The tower of ViT-B/32, or of another of `MODELS`, at some batch sizes."""
         folder = self.folder / model if model else self.folder
-        sides = [self.ours(precision, folder)] + [self.peer(name, folder) for name in peers]
+        sides = [self.ours(precision, folder), *self.peers(peers, folder)]
         batches = [(1, 5), (8, 2)] if model else [(1, 15), (8, 4), (32, 2)]
         for batch, runs in batches:
             ours, times = self.tower(sides, batch, runs)
@@ -428,8 +481,7 @@ class Bench:
             side.close()
 
     def text(self):
-        peers = ["PyTorch f32", "ONNX Runtime f32", "OpenVINO f32"]
-        sides = [self.ours("f32")] + [self.peer(name) for name in peers]
+        sides = [self.ours("f32"), *self.peers(F32)]
         for what, count, pad in [("padded to 77", 64, 77), ("padded to the longest", 1000, 0)]:
             requests = {s.name: f"text {count} 64 {pad}" for s in sides}
             times = take_turns(sides, requests, max(1, self.rounds // 2), 1)
@@ -440,17 +492,26 @@ class Bench:
             side.close()
 
     def pixels(self):
-        sides = [self.ours("f32"), Side("Pillow", [sys.executable, HERE, "--serve", "pillow"])]
-        photo = self.folder / "photos" / "12mpx.jpg"
-        times = take_turns(sides, {s.name: f"pixels {photo}" for s in sides}, self.rounds, 3)
-        self.row("12-megapixel JPEG, decoded and resized", "ms", times["clipclass f32"], {"Pillow": times["Pillow"]}, 1.0)
+        ours = Side("clipclass", [self.side_binary, "pixels", str(self.threads)])
+        sides = [ours, Side("Pillow", [sys.executable, HERE, "--serve", "pillow"])]
+        for what, name, goal in [
+            ("12-megapixel JPEG", "12mpx.jpg", 0.3),
+            ("500 × 375 JPEG", "00.jpg", 0.6),
+            ("12-megapixel progressive JPEG", "12mpx-progressive.jpg", 0.6),
+        ]:
+            photo = self.folder / "photos" / name
+            runs = 3 if name.startswith("12mpx") else 30
+            times = take_turns(sides, {s.name: f"pixels {photo}" for s in sides}, self.rounds, runs)
+            peers = {"Pillow": times["Pillow"]}
+            self.row(f"{what}, decoded and resized", "ms", times["clipclass"], peers, goal)
         for side in sides:
             side.close()
 
-    def process(self):
-        """Whole processes: start to exit, files in the page cache."""
+    def process(self, precision, one, further_one):
+        """Whole processes: start to exit, files in the page cache; goals for one photo and each further one."""
         photos = [str(self.folder / "photos" / f"{i:02}.jpg") for i in range(96)]
         ours = [self.binary, "--model", self.folder / "model", "--json", "--threads", str(self.threads), "--labels", ",".join(LABELS)]
+        ours += ["--precision", precision]
         # What is measured is the network, not what an earlier run left.
         environment = {**os.environ, "XDG_CACHE_HOME": tempfile.mkdtemp(), "HF_HUB_OFFLINE": "1"}
         if "--no-cache" in subprocess.run([self.binary, "--help"], capture_output=True, text=True).stdout:
@@ -471,9 +532,35 @@ class Bench:
         further = {name: (median[name, 96] - median[name, 1]) / 95 * 1e3 for name in commands}
         memory = {name: max(found) / 2**20 for name, found in memory.items()}
         script = "ONNX Runtime script"
-        self.row("process, one photo, five labels", "s", median["clipclass", 1], {script: median[script, 1]}, 0.12)
-        self.row("process, 96 photos, each further one", "ms", further["clipclass"], {script: further[script]}, 0.6)
-        self.row("process, one photo, peak memory", "MiB", memory["clipclass"], {script: memory[script]}, 1.0)
+        self.row(f"process, {precision}, one photo, five labels", "s", median["clipclass", 1], {script: median[script, 1]}, one)
+        self.row(f"process, {precision}, each further photo", "ms", further["clipclass"], {script: further[script]}, further_one)
+        self.row(f"process, {precision}, one photo, peak memory", "MiB", memory["clipclass"], {script: memory[script]}, 1.0)
+
+    def labels(self):
+        """20,000 labels against three, whole processes over 5,000 images whose embeddings are known."""
+        from PIL import Image
+
+        work = self.folder / "labels"
+        images = work / "images"
+        if not (images / "4999.png").exists():
+            images.mkdir(parents=True, exist_ok=True)
+            pick = random.Random(0)
+            for i in range(5000):
+                Image.new("RGB", (32, 32), tuple(pick.randrange(256) for _ in range(3))).save(images / f"{i:04}.png")
+        counts = {"20,000 labels": 20_000, "3 labels": 3}
+        for name, count in counts.items():
+            (work / f"{name}.txt").write_text("".join(f"thing number {i}\n" for i in range(count)))
+        environment = {**os.environ, "XDG_CACHE_HOME": str(work / "cache"), "HF_HUB_OFFLINE": "1"}
+        model = HERE.parent.parent / "fixtures" / "tiny-clip"
+        times = {name: [] for name in counts}
+        for turn in range(self.rounds + 1):
+            for name in counts:
+                labels = ["--labels-file", work / f"{name}.txt", "--top", "3", "--json"]
+                seconds, _ = run_once([self.binary, images, "--model", model, *labels], environment)
+                # The first run makes what is known.
+                times[name] += [seconds] if turn else []
+        median = {name: statistics.median(found) for name, found in times.items()}
+        self.row("process, 5,000 known images, 20,000 labels", "s", median.pop("20,000 labels"), median, 2.0)
 
 
 def run_once(command, environment):
@@ -491,19 +578,46 @@ def run_once(command, environment):
 
 F32 = ["PyTorch f32", "ONNX Runtime f32", "OpenVINO f32"]
 REDUCED = ["ONNX Runtime int8", "OpenVINO bf16"]
+
+
+class Row(NamedTuple):
+    """What prints a row, and what it takes: a network, whose folder is named; towers for the peers, photos, packages
+    without which there is no row, and the program itself."""
+
+    run: Callable
+    model: str = ""
+    network: bool = True
+    towers: list = ["vision"]
+    photos: bool = False
+    packages: list = []
+    binary: bool = False
+
+
+def vision_row(precision, goal, model=""):
+    return Row(lambda b: b.vision(precision, F32 if precision == "f32" else REDUCED, goal, model), model)
+
+
+def process_row(precision, one, further_one):
+    packages = [*EXPORTED, "tokenizers", "PIL"]
+    run = lambda b: b.process(precision, one, further_one)
+    return Row(run, towers=["vision", "text"], photos=True, packages=packages, binary=True)
+
+
 ROWS = {
-    "vision-f32": lambda b: b.vision("f32", F32, 0.9),
-    "vision-int8": lambda b: b.vision("int8", REDUCED, 0.8),
-    "text": Bench.text,
-    "pixels": Bench.pixels,
-    "process": Bench.process,
-    "busy": Bench.busy,
-    "b16-f32": lambda b: b.vision("f32", F32, 0.95, "b16"),
-    "b16-int8": lambda b: b.vision("int8", REDUCED, 0.85, "b16"),
-    "l14-f32": lambda b: b.vision("f32", F32, 0.95, "l14"),
-    "l14-int8": lambda b: b.vision("int8", REDUCED, 0.85, "l14"),
-    "siglip-f32": lambda b: b.vision("f32", F32, 0.95, "siglip"),
-    "siglip-int8": lambda b: b.vision("int8", REDUCED, 0.85, "siglip"),
+    "vision-f32": vision_row("f32", 0.9),
+    "vision-int8": vision_row("int8", 0.8),
+    "text": Row(Bench.text, towers=["text"]),
+    "pixels": Row(Bench.pixels, network=False, towers=[], photos=True, packages=["PIL"]),
+    "process": process_row("f32", 0.12, 0.6),
+    "process-int8": process_row("int8", 0.1, 0.3),
+    "labels": Row(Bench.labels, network=False, towers=[], packages=["PIL"], binary=True),
+    "busy": Row(Bench.busy, packages=EXPORTED),
+    "b16-f32": vision_row("f32", 0.95, "b16"),
+    "b16-int8": vision_row("int8", 0.85, "b16"),
+    "l14-f32": vision_row("f32", 0.95, "l14"),
+    "l14-int8": vision_row("int8", 0.85, "l14"),
+    "siglip-f32": vision_row("f32", 0.95, "siglip"),
+    "siglip-int8": vision_row("int8", 0.85, "siglip"),
 }
 DEFAULT_ROWS = ["vision-f32", "vision-int8", "text", "pixels", "process"]
 
@@ -527,8 +641,8 @@ def cargo(*arguments):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--folder", type=Path, default=HERE.parent.parent / "target" / "compare", help="everything it makes")
-    parser.add_argument("--here", action="store_true", help="use this Python; it has the requirements")
-    parser.add_argument("--rows", default=",".join(DEFAULT_ROWS), help=f"which of {','.join(ROWS)}: %(default)s")
+    parser.add_argument("--here", action="store_true", help="use this Python, and only the peers whose packages it has")
+    parser.add_argument("--rows", default=",".join(DEFAULT_ROWS), help=f"some of {','.join(ROWS)} (default: %(default)s)")
     parser.add_argument("--simd", help="limit of the instructions: a value of CLIPCLASS_SIMD")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each side")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
@@ -552,19 +666,25 @@ def main():
             requirements = HERE.with_name("requirements.txt")
             subprocess.run([python, "-m", "pip", "install", "-q", "-r", requirements], check=True)
         return sys.exit(subprocess.run([python, HERE, "--here", *sys.argv[1:]]).returncode)
-    rows = arguments.rows.split(",")
+    names = arguments.rows.split(",")
+    if unknown := [name for name in names if name not in ROWS]:
+        parser.error(f"there is no row {unknown[0]}; there are {', '.join(ROWS)}")
+    for name in names:
+        if absent := missing(*ROWS[name].packages):
+            leave_out(f"row {name}", absent)
+    rows = [ROWS[name] for name in names if not missing(*ROWS[name].packages)]
     set_up(arguments.folder, rows)
     if arguments.set_up:
         return
     if arguments.simd:
         limit_instructions(arguments.simd)
-    if "process" in rows:
+    if any(row.binary for row in rows):
         arguments.binary = arguments.binary or cargo("--bin", "clipclass")
     arguments.side = arguments.side or cargo("--bench", "side")
     bench = Bench(arguments)
     print("| what | clipclass | best peer | ratio | goal | met | every peer |\n|---|---|---|---|---|---|---|")
     for row in rows:
-        ROWS[row](bench)
+        row.run(bench)
 
 
 if __name__ == "__main__":

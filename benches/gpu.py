@@ -3,7 +3,7 @@
 
     python3 benches/gpu.py --folder target/gpu
 
-It takes a card, its driver, the CUDA toolkit, and torch, transformers and open_clip_torch; what was built with `.ci/cuda` instead of
+It takes a card, its driver, the CUDA toolkit, torch and transformers; what was built with `.ci/cuda` instead of
 a toolkit (`.ci/cuda`, `.ci/cuda build --release --bench side`) is named with `--binary` and `--side`. The folder gets a ViT-B/32 of random weights and
 photos, about 1 GB. The steps: the same records as on the CPU; images a second of the vision tower; images a second of
 whole processes; a full card. `--device cpu --photos 20 --batches 1` tries the script itself where there is no card.

@@ -25,7 +25,7 @@ SETS = ["portable", "avx2", "avx-vnni", "avx512", "avx512-vnni", "amx"]
 PRODUCTS = {
     "f32, AVX2": (r"vfmadd\w+ps\s+ymm", 12),
     "f32, AVX-512": (r"vfmadd\w+ps\s+zmm", 16),
-    "int8, AVX2": (r"vpmaddubsw\s+ymm", 8),
+    "int8, AVX2": (r"vpmaddwd\s+ymm", 12),
     "int8, AVX-VNNI": (r"(\{vex\}\s+)?vpdpbusd\s+ymm", 8),
     "int8, AVX-512 VNNI": (r"vpdpbusd\s+zmm", 16),
 }

@@ -2,15 +2,19 @@
 //! milliseconds that it took.
 //!
 //! Arguments: model folder, file of labels (a JSON list), precision, threads, device (default: cpu).
-//! Requests: `vision BATCH`, `text COUNT …`, `pixels FILE`.
+//! Requests: `vision BATCH`, `text COUNT …`. Or `pixels`, threads, without a model; then all requests are
+//! `pixels FILE`.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clipclass::hub::{ModelFiles, TokenizerFiles, WeightFiles};
 use clipclass::model::Checkpoint;
+use clipclass::model::config::read_transform;
 use clipclass::model::device::DeviceChoice;
+use clipclass::model::family::Family;
 use clipclass::model::layout::Layout;
 use clipclass::model::precision::Precision;
 use clipclass::pixels::{Picture, Pixels};
+use rayon::ThreadPoolBuilder;
 use std::env::args;
 use std::fs;
 use std::hint::black_box;
@@ -23,13 +27,33 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> Result<()> {
     let arguments: Vec<_> = args().collect();
-    let [_, folder, labels, precision, threads, device @ ..] = &arguments[..] else {
-        bail!("compare.py runs this: MODEL LABELS PRECISION THREADS [DEVICE]");
-    };
-    let device = device.first().map_or("cpu", String::as_str).parse::<DeviceChoice>()?;
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.parse()?).build()?;
     // On a worker, as clipclass's pipeline does it: work shared from elsewhere starts later.
-    pool.install(|| serve(Path::new(folder), Path::new(labels), precision.parse()?, device))
+    let pool = |threads: &str| {
+        Ok::<_, anyhow::Error>(ThreadPoolBuilder::new().num_threads(threads.parse()?).build()?)
+    };
+    match &arguments[..] {
+        [_, what, threads] if what == "pixels" => pool(threads)?.install(serve_pixels),
+        [_, folder, labels, precision, threads, device @ ..] => {
+            let device = device.first().map_or("cpu", String::as_str).parse::<DeviceChoice>()?;
+            pool(threads)?.install(|| serve(Path::new(folder), Path::new(labels), precision.parse()?, device))
+        }
+        _ => bail!("compare.py runs this: MODEL LABELS PRECISION THREADS [DEVICE], or pixels THREADS"),
+    }
+}
+
+/// Decodes and resizes, as for CLIP.
+fn serve_pixels() -> Result<()> {
+    let transform = read_transform(None, Family::Clip, 224)?;
+    println!("ready");
+    for line in stdin().lines() {
+        let line = line?;
+        let file = line.strip_prefix("pixels ").context("all requests are `pixels FILE`")?;
+        let start = Instant::now();
+        let picture = Picture::decode(&fs::read(file)?)?;
+        black_box(transform.apply(&picture)?);
+        println!("{}", start.elapsed().as_secs_f64() * 1e3);
+    }
+    Ok(())
 }
 
 fn serve(folder: &Path, labels: &Path, precision: Precision, device: DeviceChoice) -> Result<()> {
@@ -64,12 +88,6 @@ fn serve(folder: &Path, labels: &Path, precision: Precision, device: DeviceChoic
                 };
                 let start = Instant::now();
                 black_box(encoder.encode(&labels[..count()?])?);
-                start
-            }
-            "pixels" => {
-                let start = Instant::now();
-                let picture = Picture::decode(&fs::read(rest)?)?;
-                black_box(checkpoint.transform().apply(&picture)?);
                 start
             }
             other => bail!("unknown request {other}"),

@@ -2,8 +2,10 @@
 
 use crate::cache;
 use crate::commands::{
-    Classify, Command, Eval, Fetch, Models, ModelsFormat, OutputChoice, Rules, Setup, WrongUsage,
+    Classify, Command, Doctor, DoctorFormat, Eval, Fetch, Models, ModelsFormat, OutputChoice, Rules, Setup,
+    WrongUsage,
 };
+use crate::doctor::Installation;
 use crate::eval::fit::{ChosenFor, FitChoice};
 use crate::eval::report::EvalFormat;
 use crate::hub::HubOptions;
@@ -51,7 +53,10 @@ pub fn parse() -> Result<Command> {
             None => error.exit(),
         },
     };
-    kernels::instructions()?;
+    // The doctor tells of a wrong limit among everything else.
+    if !matches!(cli.command, Some(Verb::Doctor(_))) {
+        kernels::instructions()?;
+    }
     cli.into_command()
 }
 
@@ -107,7 +112,8 @@ Exit code:
   Ctrl-C and SIGTERM end the process as that signal does (130 and 143 in a shell), after whole lines
 
 Environment:
-  CLIPCLASS_SIMD limits the instructions used: portable, avx2, avx-vnni, avx512, avx512-vnni or amx";
+  CLIPCLASS_SIMD limits the instructions used: portable, neon, neon-dot, avx2, avx-vnni, avx512,
+  avx512-vnni or amx";
 
 /// Tells which of your labels fits a picture best, with CLIP.
 #[derive(Parser)]
@@ -162,6 +168,9 @@ enum Verb {
         #[command(flatten)]
         cache: CacheArgs,
     },
+    /// Tell whether this installation is sound and fast, and what helps where it is not
+    #[command(after_help = AFTER_DOCTOR_HELP)]
+    Doctor(DoctorArgs),
     /// Look at or empty the embedding cache
     Cache {
         #[command(subcommand)]
@@ -182,6 +191,62 @@ Examples:
   clipclass eval photos --labels-file labels.txt --template \"a photo of {}\"
   clipclass eval val --labels-file names.json --template-file templates.txt --classes classes.json --json
   clipclass eval photos -l \"a cat,a dog\" --fit pets.json && clipclass new.jpg --classifier pets.json";
+
+const AFTER_DOCTOR_HELP: &str = "\
+Nothing is downloaded. The hub is asked for one small file. What is printed is what a report of a problem
+needs: it has paths, and no passwords or access tokens.
+
+Keys of --json:
+  sound, version, build, system {os, arch, cpu, cores}, instructions {in_use, machine, limit}, threads,
+  devices [{name, built_in, usable, reason}],
+  embedding_cache {folder, usable, bytes, images, prompts, free_bytes},
+  hub_cache {folder, writable, bytes, models, free_bytes},
+  hub {endpoint, answer, ms, proxy, token, reason}: reached, refused, unreachable or not asked,
+  model {name, state, folders, digest, files_checked, device, precision, ms_per_image}: ready, part,
+    absent or unusable,
+  self_test [{name, passed, error, bound}], speed {f32_gflops, int8_gops},
+  notes [], problems [{problem, remedy}]
+
+Exit code:
+  0  no problems
+  1  problems, each with its remedy
+  2  wrong usage";
+
+#[derive(Args)]
+struct DoctorArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Where the network is to run
+    #[arg(long, value_name = "DEVICE", default_value_t, value_parser = DeviceParser)]
+    device: DeviceChoice,
+    /// How the network is to compute
+    #[arg(long, value_enum, value_name = "PRECISION", default_value_t)]
+    precision: Precision,
+    /// Threads of the whole process [default: one for each core]
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+    #[command(flatten)]
+    cache: CacheArgs,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+impl DoctorArgs {
+    fn into_doctor(self) -> Doctor {
+        Doctor {
+            installation: Installation {
+                model: self.model.model.unwrap_or_else(|| DEFAULT_MODEL.to_owned()),
+                hub: self.model.hub.options(),
+                device: self.device,
+                precision: self.precision,
+                threads: self.threads.map(NonZeroUsize::get),
+                cache: self.cache.folder(),
+            },
+            format: if self.json { DoctorFormat::Json } else { DoctorFormat::Text },
+        }
+    }
+}
 
 #[derive(Args)]
 struct EvalArgs {
@@ -228,6 +293,10 @@ struct EvalOutputArgs {
     /// Write to FILE, which appears when it is complete
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     output: Option<PathBuf>,
+    /// With --format html: pictures of mistakes of at most PX pixels a side, 0 for none. With pictures
+    /// every image is decoded, known or not
+    #[arg(long, value_name = "PX", default_value_t = 96, value_parser = value_parser!(u32).range(..=1024))]
+    thumbnails: u32,
     /// Learn a temperature, a threshold for each label and, where images are called none, a rule for
     /// them, and write all that to FILE for --classifier
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "classifier")]
@@ -251,6 +320,7 @@ impl EvalArgs {
         ensure_not_read(&read, [&output.output, &output.fit].into_iter().flatten())?;
         input.ensure_one_reads_stdin(&labels)?;
         let inputs = Inputs { annotations: Annotations::Read, ..input.inputs(output.output.clone()) };
+        let format = if output.json { EvalFormat::Json } else { output.format };
         let chosen_for = output.precision_at.map_or(ChosenFor::F1, ChosenFor::Precision);
         let choice = FitChoice { chosen_for, coverage: output.coverage };
         Ok(Eval {
@@ -258,7 +328,8 @@ impl EvalArgs {
             rules: verdict.rules(None),
             truth: truth.truth,
             classes: truth.classes,
-            format: if output.json { EvalFormat::Json } else { output.format },
+            format,
+            pictures: thumbnails(format == EvalFormat::Html, output.thumbnails),
             output: output.output,
             fit: output.fit.map(|file| (file, choice)),
         })
@@ -267,13 +338,17 @@ impl EvalArgs {
 
 impl ValueEnum for EvalFormat {
     fn value_variants<'a>() -> &'a [Self] {
-        &[Self::Text, Self::Json]
+        &[Self::Text, Self::Json, Self::Html]
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
         Some(match self {
             Self::Text => PossibleValue::new("text").help("For reading"),
             Self::Json => PossibleValue::new("json").help("One JSON object"),
+            Self::Html => PossibleValue::new("html").help(
+                "A page for a browser: the figures with drawings, every class, and the worst mistakes with \
+                 their pictures",
+            ),
         })
     }
 }
@@ -578,6 +653,7 @@ impl Cli {
                 format: if json { ModelsFormat::Json } else { ModelsFormat::Table },
                 cache: cache.folder(),
             }),
+            Some(Verb::Doctor(doctor)) => Command::Doctor(doctor.into_doctor()),
             Some(Verb::Cache { verb: CacheVerb::Info(cache) }) => Command::CacheInfo(cache.some_folder()?),
             Some(Verb::Cache { verb: CacheVerb::Clear(cache) }) => Command::CacheClear(cache.some_folder()?),
             Some(Verb::Completions { shell }) => Command::Print(completions(shell)),
@@ -606,10 +682,9 @@ impl Cli {
             !show || io::stdout().is_terminal(),
             "--show draws in the terminal, and standard output is none"
         );
-        let pictures = match (show, format) {
-            (true, _) => KeptPictures::Whole,
-            (false, Format::Html) if output.thumbnails > 0 => KeptPictures::Thumbnails(output.thumbnails),
-            (false, _) => KeptPictures::None,
+        let pictures = match show {
+            true => KeptPictures::Whole,
+            false => thumbnails(format == Format::Html, output.thumbnails),
         };
         input.ensure_one_reads_stdin(&labels)?;
         Ok(Classify {
@@ -620,6 +695,11 @@ impl Cli {
             pictures,
         })
     }
+}
+
+/// What of the pictures a page keeps.
+fn thumbnails(is_page: bool, longest_px: u32) -> KeptPictures {
+    if is_page && longest_px > 0 { KeptPictures::Thumbnails(longest_px) } else { KeptPictures::None }
 }
 
 /// What verbs that judge images have in common.

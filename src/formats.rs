@@ -78,7 +78,7 @@ impl Content {
 }
 
 fn is_picture(head: &[u8]) -> bool {
-    const MARKS: [&[u8]; 10] = [
+    const MARKS: [&[u8]; 16] = [
         b"\xff\xd8\xff",
         b"\x89PNG\r\n\x1a\n",
         b"GIF87a",
@@ -90,6 +90,12 @@ fn is_picture(head: &[u8]) -> bool {
         b"MM*\0",
         b"II+\0",
         b"MM\0+",
+        b"qoif",
+        b"DDS ",
+        b"farbfeld",
+        b"#?RADIANCE",
+        b"#?RGBE",
+        b"\x76\x2f\x31\x01",
     ];
     const BMP_HEADER_BYTES: [u8; 8] = [12, 16, 40, 52, 56, 64, 108, 124];
     // Raws in the clothing of TIFF, as far as their first bytes tell.
@@ -100,6 +106,10 @@ fn is_picture(head: &[u8]) -> bool {
         || (head.starts_with(b"BM")
             && head.get(14).is_some_and(|bytes| BMP_HEADER_BYTES.contains(bytes))
             && head.get(15..18) == Some(&[0; 3]))
+        || matches!(head, [b'P', b'1'..=b'6', space, ..] if space.is_ascii_whitespace())
+        || head.starts_with(b"P7\n")
+        // An icon or a cursor: how many pictures, and of the first one a byte that is always zero.
+        || matches!(head, [0, 0, 1 | 2, 0, 1..=255, _, _, _, _, 0, ..])
 }
 
 /// What the brands of an ISO base media file say: the first one, and if that says nothing, the others.
@@ -122,7 +132,7 @@ fn of_brands(head: &[u8]) -> Content {
 }
 
 fn foreign(head: &[u8]) -> Option<Foreign> {
-    const MARKS: [(&[u8], Foreign); 32] = [
+    const MARKS: [(&[u8], Foreign); 29] = [
         (b"%PDF-", Foreign { what: "a PDF document", remedy: "extract or render its pictures first" }),
         (b"%!PS", drawing("a PostScript drawing")),
         (b"\xc5\xd0\xd3\xc6", drawing("a PostScript drawing")),
@@ -131,12 +141,9 @@ fn foreign(head: &[u8]) -> Option<Foreign> {
         (b"\0\0\0\x0cjP  \r\n\x87\n", unread("a JPEG 2000 picture")),
         (b"\xff\x4f\xff\x51", unread("a JPEG 2000 picture")),
         (b"II\xbc", unread("a JPEG XR picture")),
-        (b"qoif", unread("a QOI picture")),
-        (b"DDS ", unread("a DDS texture")),
-        (b"farbfeld", unread("a farbfeld picture")),
-        (b"#?RADIANCE", unread("a Radiance picture")),
-        (b"#?RGBE", unread("a Radiance picture")),
-        (b"\x76\x2f\x31\x01", unread("an OpenEXR picture")),
+        (b"PF\n", unread("a PNM picture of floats (PFM)")),
+        (b"Pf\n", unread("a PNM picture of floats (PFM)")),
+        (b"P7 332", unread("a thumbnail of XV")),
         (b"FLIF", unread("a FLIF picture")),
         (b"BPG\xfb", unread("a BPG picture")),
         (b"AT&TFORM", unread("a DjVu document")),
@@ -164,13 +171,6 @@ fn foreign(head: &[u8]) -> Option<Foreign> {
         // Older QuickTime says only what comes first.
         (_, Some(b"moov" | b"mdat" | b"wide" | b"pnot"), _) => return Some(film("a film (QuickTime)")),
         _ => {}
-    }
-    if matches!(head, [b'P', b'1'..=b'7', space, ..] if space.is_ascii_whitespace()) {
-        return Some(unread("a PNM picture"));
-    }
-    // How many pictures, and of the first one a byte that is always zero.
-    if matches!(head, [0, 0, 1, 0, 1..=255, _, _, _, _, 0, ..]) {
-        return Some(unread("an icon"));
     }
     of_markup(head)
 }
@@ -209,7 +209,8 @@ pub enum NameSays {
 const IMAGES: &[&str] = &[
     "jpg", "jpeg", "jpe", "jfif", "jif", "mpo", "png", "apng", "webp", "gif", "bmp", "dib", "tif", "tiff",
     "heic", "heif", "hif", "heics", "heifs", "avif", "avifs", "jxl", "pbm", "pgm", "ppm", "pnm", "pam",
-    "tga", "icb", "vda", "vst", "ico", "qoi", "dds", "ff", "hdr", "exr", "jp2", "j2k", "jpf", "jpx",
+    "pfm", "tga", "icb", "vda", "vst", "ico", "cur", "qoi", "dds", "ff", "hdr", "exr", "jp2", "j2k", "jpf",
+    "jpx",
 ];
 
 /// What lies beside images and is none that clipclass reads.
@@ -452,6 +453,11 @@ mod tests {
             b"RIFF\x10\0\0\0WEBPVP8 ",
             b"BM\x46\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0",
             b"II+\0\x08\0",
+            b"P6\n4 4\n255\n",
+            b"P7\nWIDTH 4\n",
+            b"\0\0\x01\0\x02\0\x10\x10\0\0",
+            b"\0\0\x02\0\x01\0\x20\x20\0\0",
+            b"qoif\0\0\0\x04",
         ] {
             assert_eq!(Content::of(head), Content::Picture, "{}", head.escape_ascii());
         }
@@ -464,6 +470,8 @@ mod tests {
             b"\xff\xd8",
             b"PAL",
             b"\0\0\x01\0",
+            // A TGA, which has no mark.
+            b"\0\0\x02\0\0\0\0\0\0\0\0\0\x04\0\x04\0\x18\0",
             b"<p>text</p>",
         ] {
             assert_eq!(Content::of(text), Content::Unknown, "{}", text.escape_ascii());
@@ -493,9 +501,7 @@ mod tests {
             (b"\xef\xbb\xbf <SVG>", "an SVG drawing"),
             (b"<!DOCTYPE html><title>404</title>", "a web page"),
             (b"%PDF-1.7", "a PDF document"),
-            (b"P6\n4 4\n255\n", "a PNM picture"),
-            (b"\0\0\x01\0\x02\0\x10\x10\0\0", "an icon"),
-            (b"qoif\0\0\0\x04", "a QOI picture"),
+            (b"Pf\n4 4\n-1.0\n", "a PNM picture of floats"),
             (b"II*\0\x10\0\0\0CR\x02\0", "a camera raw (CR2)"),
             (b"\0\0\0\x14ftypqt  \0\0\0\0", "a film (QuickTime)"),
             (b"RIFF\x10\0\0\0AVI LIST", "a film (AVI)"),

@@ -1,7 +1,7 @@
 //! Zero-shot image classification with CLIP.
 //!
 //! ```text
-//!                main.rs ── cli.rs ── commands/  (classify · eval · models · fetch · cache)
+//!                main.rs ── cli.rs ── commands/  (classify · eval · models · doctor · fetch · cache)
 //!                                        │
 //! labels.rs ─────────────────────────────┤──▶ model/ (text) ────┐
 //! hub/   a model's name ──▶ its files ──▶ model/                ▼
@@ -11,6 +11,7 @@
 //!                   net/ the one HTTP client                 messages.rs the one voice on standard error
 //!                   formats.rs a name or first bytes → what a file is     bug.rs a panic → words
 //!                   terminal.rs how wide it is, and what it can show
+//!                   doctor/ hub, cache, kernels and model on this machine → what is wrong with them
 //! ```
 //!
 //! Data flows to the right. A room uses the words of the rooms to its left and never the reverse;
@@ -80,6 +81,7 @@ pub mod bug;
 pub mod cache;
 pub mod cli;
 pub mod commands;
+pub mod doctor;
 pub mod eval;
 pub mod formats;
 pub mod hub;

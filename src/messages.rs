@@ -126,8 +126,9 @@ impl Messages {
     pub fn start_download(&self, file: impl Display, bytes: Option<u64>, here: u64) -> Download {
         let long = bytes.filter(|bytes| *bytes >= SHORTEST_BAR_BYTES);
         if let Some(bytes) = long {
-            let rest = if here > 0 { format!(", of which {} are here", size(here)) } else { String::new() };
-            self.note(format_args!("downloading {file}, {}{rest}", size(bytes)));
+            let rest =
+                if here > 0 { format!(", of which {} are here", ByteCount(here)) } else { String::new() };
+            self.note(format_args!("downloading {file}, {}{rest}", ByteCount(bytes)));
         }
         let shown = self.is_watched() && long.is_some();
         if shown {
@@ -188,12 +189,17 @@ fn fitted(lines: &str) -> Cow<'_, str> {
     }
 }
 
-/// A size as it is read: `605 MB`, `3.94 GB`.
-pub fn size(bytes: u64) -> String {
-    match bytes as f64 {
-        bytes if bytes < 999.5e3 => format!("{:.0} kB", bytes / 1e3),
-        bytes if bytes < 999.5e6 => format!("{:.0} MB", bytes / 1e6),
-        bytes => format!("{:.2} GB", bytes / 1e9),
+/// A number of bytes as people read it: `605 MB`, `3.94 GB`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ByteCount(pub u64);
+
+impl Display for ByteCount {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self.0 as f64 {
+            bytes if bytes < 999.5e3 => write!(f, "{:.0} kB", bytes / 1e3),
+            bytes if bytes < 999.5e6 => write!(f, "{:.0} MB", bytes / 1e6),
+            bytes => write!(f, "{:.2} GB", bytes / 1e9),
+        }
     }
 }
 
@@ -223,15 +229,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn sizes_are_told_as_the_hub_tells_them() {
+        let told = [605_120_000, 1_711_760_000, 4_200].map(|bytes| ByteCount(bytes).to_string());
+        assert_eq!(told, ["605 MB", "1.71 GB", "4 kB"]);
+    }
+
+    #[test]
     fn a_message_cannot_drive_the_terminal() {
         let message = "cannot use \u{1b}]0;title\u{7}x\u{9b}31m:\n\tno such é";
         let shown = r"cannot use \u{1b}]0;title\u{7}x\u{9b}31m:".to_owned() + "\n\tno such é";
         assert_eq!(Printable(message).to_string(), shown);
-    }
-
-    #[test]
-    fn sizes_are_told_as_the_hub_tells_them() {
-        assert_eq!([size(605_120_000), size(1_711_760_000), size(4_200)], ["605 MB", "1.71 GB", "4 kB"]);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 mod judgement;
 
-pub use judgement::{Answer, FittedThresholds, Judgement, Quantity, Rejection, Rule, Verdict};
+pub use judgement::{Answer, FittedThresholds, Judgement, Quantity, Rejection, Rule, Verdict, contrast};
 
 use crate::kernels::{Weight, collect, matmul, softmax};
 use judgement::Candidates;

@@ -1,5 +1,7 @@
 //! A file → a damaged one.
 
+use flate2::Crc;
+
 /// Random numbers, the same for the same seed (SplitMix64).
 pub struct Random(u64);
 
@@ -23,6 +25,9 @@ impl Random {
 
 /// Numbers at which decoders go wrong.
 const EDGES: [u8; 10] = [0, 1, 2, 0x0f, 0x10, 0x7f, 0x80, 0xf0, 0xfe, 0xff];
+/// The same for sizes, counts and offsets.
+const LARGE_EDGES: [u32; 12] =
+    [0, 1, 7, 255, 256, 16_383, 32_768, 65_535, 100_000, 0x7fff_ffff, 0x8000_0000, u32::MAX];
 
 /// Damages a copy of `file` in one to six places; `other` is a file to take pieces from.
 pub fn mutate(file: &[u8], other: &[u8], random: &mut Random) -> Vec<u8> {
@@ -34,7 +39,7 @@ pub fn mutate(file: &[u8], other: &[u8], random: &mut Random) -> Vec<u8> {
         let longest = if random.below(4) == 0 { 64 } else { 4 };
         let length = 1 + random.below(longest);
         let until = (at + length).min(bytes.len());
-        match random.below(9) {
+        match random.below(10) {
             0 => bytes.iter_mut().skip(at).take(1).for_each(|byte| *byte ^= 1 << (length % 8)),
             1 => bytes.iter_mut().skip(at).take(1).for_each(|byte| *byte = random.next() as u8),
             2 => {
@@ -55,16 +60,44 @@ pub fn mutate(file: &[u8], other: &[u8], random: &mut Random) -> Vec<u8> {
             6 => {
                 let from = random.below(bytes.len());
                 let piece = bytes[from..(from + length).min(bytes.len())].to_vec();
-                for (to, byte) in bytes.iter_mut().skip(at).zip(piece) {
-                    *to = byte;
-                }
+                overwrite(&mut bytes, at, &piece);
             }
             7 if random.below(4) == 0 => bytes.truncate(random.below(bytes.len()).max(4)),
+            8 => {
+                let edge = LARGE_EDGES[random.below(LARGE_EDGES.len())];
+                let (big, little) = (edge.to_be_bytes(), edge.to_le_bytes());
+                let numbers = [&big[..], &little, &big[2..], &little[..2]];
+                overwrite(&mut bytes, at, numbers[random.below(4)]);
+            }
             _ => bytes.iter_mut().skip(at).take(1).for_each(|byte| *byte = byte.wrapping_add(length as u8)),
         }
         if bytes.is_empty() {
             break;
         }
     }
+    // A PNG with a wrong checksum is refused before anything in it is looked at.
+    if random.below(4) > 0 {
+        correct_checksums(&mut bytes);
+    }
     bytes
+}
+
+fn overwrite(bytes: &mut [u8], at: usize, piece: &[u8]) {
+    bytes.iter_mut().skip(at).zip(piece).for_each(|(to, byte)| *to = *byte);
+}
+
+/// Gives each chunk of a PNG the checksum of what is in it now.
+fn correct_checksums(bytes: &mut [u8]) {
+    if !bytes.starts_with(b"\x89PNG") {
+        return;
+    }
+    let mut at = 8;
+    while let Some(header) = bytes.get(at..at + 4) {
+        let length = header.iter().fold(0, |length, byte| length << 8 | usize::from(*byte));
+        let Some(named) = bytes.get(at + 4..at + 8 + length) else { return };
+        let mut crc = Crc::new();
+        crc.update(named);
+        overwrite(bytes, at + 8 + length, &crc.sum().to_be_bytes());
+        at += 12 + length;
+    }
 }

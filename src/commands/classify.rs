@@ -99,6 +99,7 @@ impl Classify {
             scoring: checkpoint.scoring(),
             answer: judgement.answer,
             has_rules: judgement.min_cosine.is_some()
+                || judgement.min_contrast.is_some()
                 || judgement.min_margin.is_some()
                 || judgement.fitted.is_some()
                 || !labels.decoys().is_empty(),
@@ -125,6 +126,7 @@ impl Classify {
             temperature: judgement.temperature,
             quantity: judgement.fitted.as_ref().map(|fitted| fitted.quantity.name().to_owned()),
             thresholds: judgement.fitted.as_ref().map_or(Vec::new(), |fitted| fitted.least.to_vec()),
+            min_contrast: judgement.min_contrast,
             set_probability: judgement.set_probability,
         });
         Recipe {

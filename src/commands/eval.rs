@@ -10,7 +10,7 @@ use crate::eval::{EvalSetting, Evaluation, TruthKind};
 use crate::labels::{ClassifierFile, ClassifierLabel, Label};
 use crate::messages::Messages;
 use crate::model::Checkpoint;
-use crate::pipeline::{self, Job};
+use crate::pipeline::{self, Job, KeptPictures};
 use crate::report::WholeOutput;
 use crate::score::Answer;
 use anyhow::{Context, Result, bail};
@@ -26,6 +26,8 @@ pub struct Eval {
     /// A file of words that stand for labels.
     pub classes: Option<PathBuf>,
     pub format: EvalFormat,
+    /// What of the pictures is shown with mistakes.
+    pub pictures: KeptPictures,
     /// Standard output when absent.
     pub output: Option<PathBuf>,
     /// What is to be learned from the images, and the classifier file that says it.
@@ -49,6 +51,12 @@ impl Eval {
             true => (TruthKind::SeveralRanked, Answer::One),
         };
         let rules = Rules { answer, ..self.rules };
+        if self.fit.is_some() && rules.has_thresholds() {
+            messages.warning(
+                "--threshold, --min-cosine and --min-margin are no part of what --fit learns: the report is with \
+                 them, and the classifier file without",
+            );
+        }
         let judgement = rules.judgement(scoring, setup.labels.labels().len(), setup.classifier.as_ref())?;
         // Before the long work begins.
         let output = WholeOutput::open(self.output.as_deref())?;
@@ -56,7 +64,11 @@ impl Eval {
         if messages.start() {
             setup.count_inputs(&messages);
         }
-        let job = Job { keep_embeddings: true, ..setup.job(&checkpoint, known, judgement) };
+        let job = Job {
+            keep_embeddings: true,
+            pictures: self.pictures,
+            ..setup.job(&checkpoint, known, judgement)
+        };
         let mut records = pipeline::records(job, &messages)?;
         let prompts = records.take_prompts().context("the prompts were not kept")?;
         let mut evaluation = Evaluation::new(EvalSetting {
@@ -80,16 +92,44 @@ impl Eval {
         };
         let mut report = evaluation.report();
         messages.finish(report.images as usize, report.failed as usize);
-        check_images(&report)?;
+        self.check_images(&report)?;
         if let (Some(fitted), Some(file)) = (fitted, fitted_output) {
             fitted.warnings(&setup.labels).iter().for_each(|warning| messages.warning(warning));
-            report.fit = Some(fitted.report.clone());
             let digest = digest.context("the model has no digest")?.to_string();
             let text = self.classifier_file(&fitted, &checkpoint, digest).to_json()?;
             file.write(|out| Ok(out.write_all(&text)?))?;
+            report.fit = Some(fitted);
         }
-        output.write(|out| report.write(self.format, out))?;
+        output.write(|out| report.write(self.format, self.facts(rules), out))?;
         Ok(if report.failed > 0 { Exit::ImagesFailed } else { Exit::Success })
+    }
+
+    /// *Errors* when there is nothing that the report could be of.
+    fn check_images(&self, report: &EvalReport) -> Result<()> {
+        if report.images > 0 {
+            return Ok(());
+        }
+        let left_out = &report.left_out;
+        if left_out.outside + left_out.unknown == 0 {
+            bail!("nothing to evaluate: no images were found, or all {} failed", report.failed);
+        }
+        if let Some(file) = self.truth.as_ref().filter(|_| left_out.outside == 0) {
+            bail!(
+                "nothing to evaluate: {} names none of the {} images; it names them as records do, or as below an \
+                 input",
+                file.display(),
+                left_out.unknown
+            );
+        }
+        let words: Vec<_> = left_out.words.keys().take(5).map(|word| format!("{word:?}")).collect();
+        let words = if words.is_empty() { String::new() } else { format!(" ({}, …)", words.join(", ")) };
+        bail!(
+            "nothing to evaluate: of {} images it is said that they show what is no label{words}, and of {} \
+             nothing; put images into folders that are named after labels, or say what they show with --truth or \
+             --classes",
+            left_out.outside,
+            left_out.unknown
+        )
     }
 
     fn truth_source(&self) -> Result<TruthSource> {
@@ -106,6 +146,45 @@ impl Eval {
         });
         let table = table.transpose()?;
         Ok(TruthSource::new(words, table, &self.setup.inputs.paths))
+    }
+
+    /// What the report is of, for those who read it without the command beside it.
+    fn facts(&self, rules: Rules) -> Vec<(&'static str, String)> {
+        const MOST_INPUTS: usize = 5;
+        let setup = &self.setup;
+        let mut facts = vec![("model", format!("{}, {}", setup.model, setup.precision))];
+        let files = setup.inputs.files_from.as_ref().map(|list| &list.file);
+        let inputs: Vec<_> =
+            setup.inputs.paths.iter().chain(files).map(|path| path.to_string_lossy()).collect();
+        let more = inputs.len().saturating_sub(MOST_INPUTS);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        facts.push(("inputs", inputs[..inputs.len().min(MOST_INPUTS)].join(", ") + &more));
+        if let Some(part) = &setup.inputs.part {
+            facts.push(("part", part.to_string()));
+        }
+        let of_file = |path: &PathBuf| path.display().to_string();
+        facts.extend(self.truth.as_ref().map(|path| ("truth", of_file(path))));
+        facts.extend(self.classes.as_ref().map(|path| ("classes", of_file(path))));
+        let templates: Vec<_> = setup.labels.templates().iter().map(|template| template.text()).collect();
+        let told = match templates.as_slice() {
+            [] => String::new(),
+            [template] => format!(", {template:?}"),
+            several => format!(", {} templates", several.len()),
+        };
+        facts.push(("labels", format!("{}{told}", setup.labels.labels().len())));
+        if !setup.labels.decoys().is_empty() {
+            facts.push(("decoys", setup.labels.decoys().len().to_string()));
+        }
+        let told = rules.told();
+        if !told.is_empty() {
+            facts.push(("rules", told.join(", ")));
+        }
+        if setup.classifier.is_some() {
+            facts.push(("classifier", "temperature, thresholds and rules of a classifier file".to_owned()));
+        }
+        facts.extend(self.fit.as_ref().map(|(path, _)| ("fitted to", of_file(path))));
+        facts.push(("made by", concat!("clipclass ", env!("CARGO_PKG_VERSION")).to_owned()));
+        facts
     }
 
     fn classifier_file(
@@ -136,23 +215,4 @@ impl Eval {
             fitted: fitted.report.clone(),
         }
     }
-}
-
-/// *Errors* when there is nothing that the report could be of.
-fn check_images(report: &EvalReport) -> Result<()> {
-    if report.images > 0 {
-        return Ok(());
-    }
-    let left_out = &report.left_out;
-    if left_out.outside + left_out.unknown == 0 {
-        bail!("nothing to evaluate: no images were found, or all {} failed", report.failed);
-    }
-    let words: Vec<_> = left_out.words.keys().take(5).map(|word| format!("{word:?}")).collect();
-    let words = if words.is_empty() { String::new() } else { format!(" ({}, …)", words.join(", ")) };
-    bail!(
-        "nothing to evaluate: of {} images it is said that they show what is no label{words}, and of {} nothing; \
-         put images into folders that are named after labels, or say what they show with --truth or --classes",
-        left_out.outside,
-        left_out.unknown
-    )
 }

@@ -15,6 +15,8 @@ pub enum Exit {
     Success,
     /// Some image failed; all others were classified.
     ImagesFailed,
+    /// The installation has problems.
+    ProblemsFound,
 }
 
 /// Arguments that mean nothing, and what is said of them, in colours.
@@ -30,7 +32,7 @@ const RUN_FAILED: u8 = 2;
 pub fn conclude(result: Result<Exit>, messages: &Messages) -> ExitCode {
     let error = match result {
         Ok(Exit::Success) => return ExitCode::SUCCESS,
-        Ok(Exit::ImagesFailed) => return ExitCode::from(1),
+        Ok(Exit::ImagesFailed | Exit::ProblemsFound) => return ExitCode::from(1),
         Err(error) => error,
     };
     if is_closed_pipe(&error) {

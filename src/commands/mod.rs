@@ -2,6 +2,7 @@
 
 mod cache;
 mod classify;
+mod doctor;
 mod eval;
 mod exit;
 mod fetch;
@@ -10,6 +11,7 @@ mod rules;
 mod setup;
 
 pub use classify::{Classify, OutputChoice};
+pub use doctor::{Doctor, DoctorFormat};
 pub use eval::Eval;
 pub use exit::{Exit, WrongUsage, conclude};
 pub use fetch::Fetch;
@@ -32,6 +34,8 @@ pub enum Command {
     Fetch(Fetch),
     /// List models worth knowing.
     Models(Models),
+    /// Look whether this installation is sound.
+    Doctor(Doctor),
     /// Say what the embedding cache in a folder holds.
     CacheInfo(PathBuf),
     /// Empty the embedding cache in a folder.
@@ -49,6 +53,7 @@ pub fn run(command: Command) -> Result<Exit> {
         Command::Eval(eval) => eval.run(),
         Command::Fetch(fetch) => fetch.run(),
         Command::Models(models) => models.run(),
+        Command::Doctor(doctor) => doctor.run(),
         Command::CacheInfo(folder) => cache::info(&folder),
         Command::CacheClear(folder) => cache::clear(&folder),
         Command::Print(text) => {

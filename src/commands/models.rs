@@ -4,7 +4,7 @@
 use super::Exit;
 use crate::cache::{self, KnownSpeed};
 use crate::hub::{self, FigureSource, KNOWN_MODELS, KnownModel, Presence};
-use crate::messages::size;
+use crate::messages::ByteCount;
 use crate::report;
 use anyhow::Result;
 use serde::Serialize;
@@ -119,13 +119,13 @@ fn cells(model: &KnownModel, presence: Presence, speeds: &[&KnownSpeed]) -> [Str
     [
         model.name.to_owned(),
         model.family.to_owned(),
-        size(model.size_bytes()),
+        ByteCount(model.size_bytes()).to_string(),
         format!("{} px", model.image_size_px),
         model.imagenet.map_or_else(|| NOTHING.to_owned(), |(percent, _)| format!("{percent:.1} %")),
         if speeds.is_empty() { NOTHING.to_owned() } else { speeds.join(", ") },
         match presence {
             Presence::Absent => NOTHING.to_owned(),
-            Presence::Part { bytes } => format!("{} of it", size(bytes)),
+            Presence::Part { bytes } => format!("{} of it", ByteCount(bytes)),
             Presence::Whole { .. } => "yes".to_owned(),
         },
         model.repository.to_owned(),

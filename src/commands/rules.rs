@@ -22,6 +22,11 @@ pub struct Rules {
 }
 
 impl Rules {
+    /// Whether the user set a threshold.
+    pub(super) fn has_thresholds(self) -> bool {
+        self.threshold.is_some() || self.min_cosine.is_some() || self.min_margin.is_some()
+    }
+
     /// Whether it is said which of its labels an image has.
     pub(super) fn tells_several(self, scoring: Scoring, classifier: Option<&ClassifierFile>) -> bool {
         match scoring {
@@ -30,6 +35,17 @@ impl Rules {
                 self.min_cosine.is_some() || classifier.is_some_and(|file| file.thresholds.is_some())
             }
         }
+    }
+
+    /// The options that the user set, for people.
+    pub(super) fn told(self) -> Vec<String> {
+        let least = [
+            ("--threshold", self.threshold),
+            ("--min-cosine", self.min_cosine),
+            ("--min-margin", self.min_margin),
+        ];
+        let told = least.into_iter().filter_map(|(name, least)| Some(format!("{name} {}", least?)));
+        told.chain((self.answer == Answer::Several).then(|| "--multi".to_owned())).collect()
     }
 
     /// The rules for a model that scores so; those that the user set go before those of a classifier file.
@@ -60,6 +76,7 @@ impl Rules {
             temperature: classifier.and_then(|file| file.temperature),
             threshold: self.threshold.or(none.threshold).unwrap_or(default),
             min_cosine: self.min_cosine.or(none.min_cosine),
+            min_contrast: none.min_contrast,
             min_margin: self.min_margin.or(none.min_margin),
             fitted,
             set_probability: classifier

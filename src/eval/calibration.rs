@@ -1,6 +1,6 @@
 //! Probabilities and what came true → how far they can be believed.
 
-use super::interval::Share;
+use super::interval::{Interval, Share};
 use crate::score::Scoring;
 use serde::Serialize;
 
@@ -32,6 +32,8 @@ pub struct ReliabilityBin {
     pub probability: Option<f64>,
     /// Share of them that is right.
     pub accuracy: Option<f64>,
+    #[serde(skip)]
+    pub interval: Option<Interval>,
 }
 
 /// Logits → probabilities, in f64.
@@ -129,6 +131,7 @@ impl Calibration {
             images: bin.share.of,
             probability: (bin.share.of > 0).then(|| bin.probability / bin.share.of as f64),
             accuracy: bin.share.value(),
+            interval: bin.share.interval(),
         };
         self.bins.iter().enumerate().map(bar).collect()
     }

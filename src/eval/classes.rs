@@ -1,7 +1,7 @@
 //! Which class was taken for which → precision, recall and F1, and the confusions that matter.
 
 use serde::Serialize;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 /// How often a class was there, was predicted, and both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -107,15 +107,49 @@ impl Confusion {
 
     /// The pairs that are confused most often, the most frequent first.
     pub fn worst<'a>(&self, names: &[&'a str], most: usize) -> Vec<Confused<'a>> {
+        let confused = |((truth, prediction), images): ((usize, usize), u64)| Confused {
+            label: names[truth],
+            prediction: names[prediction],
+            images,
+        };
+        self.worst_pairs().into_iter().take(most).map(confused).collect()
+    }
+
+    /// How many pairs of classes are confused at all.
+    pub fn pairs(&self) -> usize {
+        self.counts.keys().filter(|(truth, prediction)| truth != prediction).count()
+    }
+
+    fn worst_pairs(&self) -> Vec<((usize, usize), u64)> {
         let mut pairs: Vec<_> =
             self.counts.iter().filter(|((truth, prediction), _)| truth != prediction).collect();
         pairs.sort_unstable_by_key(|(pair, images)| (std::cmp::Reverse(**images), **pair));
-        let confused = |((truth, prediction), images): (&(u32, u32), &u64)| Confused {
-            label: names[*truth as usize],
-            prediction: names[*prediction as usize],
-            images: *images,
-        };
-        pairs.into_iter().take(most).map(confused).collect()
+        let pair = |(pair, images): (&(u32, u32), &u64)| ((pair.0 as usize, pair.1 as usize), *images);
+        pairs.into_iter().map(pair).collect()
+    }
+
+    /// The classes that are confused most often, at most so many, in their own order.
+    pub fn most_confused(&self, most: usize) -> Vec<usize> {
+        let mut chosen = BTreeSet::new();
+        for ((truth, prediction), _) in self.worst_pairs() {
+            let more = [truth, prediction].into_iter().filter(|class| !chosen.contains(class)).count();
+            if chosen.len() + more <= most {
+                chosen.extend([truth, prediction]);
+            }
+        }
+        chosen.into_iter().collect()
+    }
+
+    /// The matrix of some classes, whose last row and column are all others.
+    pub fn matrix_with_rest(&self, chosen: &[usize]) -> Vec<Vec<u64>> {
+        let rest = chosen.len();
+        let place_of: HashMap<_, _> = chosen.iter().map(|class| *class as u32).zip(0..).collect();
+        let place = |class: u32| place_of.get(&class).copied().unwrap_or(rest);
+        let mut matrix = vec![vec![0; rest + 1]; rest + 1];
+        for (&(truth, prediction), &images) in &self.counts {
+            matrix[place(truth)][place(prediction)] += images;
+        }
+        matrix
     }
 }
 
@@ -137,5 +171,21 @@ mod tests {
         assert_eq!(confusion.matrix(2), [[1, 1], [0, 2]]);
         assert_eq!(confusion.worst(&["a", "b"], 9), [Confused { label: "a", prediction: "b", images: 1 }]);
         assert_eq!((macro_f1(&[]), micro_f1(&[]), balanced_accuracy(&[])), (None, None, None));
+    }
+
+    #[test]
+    fn a_matrix_of_the_classes_that_are_confused_most_counts_all_others_together() {
+        let mut confusion = Confusion::default();
+        let pairs = [(0, 1), (0, 1), (5, 4), (5, 4), (5, 4), (2, 3), (3, 3), (1, 1), (6, 0)];
+        pairs.iter().for_each(|(truth, prediction)| confusion.add(*truth, *prediction));
+        assert_eq!(confusion.pairs(), 4);
+        let chosen = confusion.most_confused(4);
+        assert_eq!(chosen, [0, 1, 4, 5]);
+        assert_eq!(
+            confusion.matrix_with_rest(&chosen),
+            [[0, 2, 0, 0, 0], [0, 1, 0, 0, 0], [0; 5], [0, 0, 3, 0, 0], [1, 0, 0, 0, 2]]
+        );
+        // Where only one more fits, a pair that needs two is passed over for one that needs one.
+        assert_eq!(confusion.most_confused(5), [0, 1, 4, 5, 6]);
     }
 }

@@ -10,6 +10,7 @@ mod none;
 mod temperature;
 mod thresholds;
 
+use conformal::images_for;
 pub use conformal::set_probability;
 pub use temperature::{Link, fit_temperature};
 pub use thresholds::{ChosenFor, Labelled, fit_threshold};
@@ -21,7 +22,7 @@ use super::interval::Share;
 use super::random::SEED;
 use super::sample::{Sample, SampleTruth};
 use crate::labels::{LabelSet, NoneRule, SetRule, ThresholdRule};
-use crate::score::{Answer, FittedThresholds, Judgement, Quantity, Scoring, Verdict, verdict};
+use crate::score::{Answer, FittedThresholds, Judgement, Quantity, Scoring, Verdict, contrast, verdict};
 use anyhow::{Context, Result, ensure};
 use folds::{FOLDS, folds};
 use rayon::prelude::*;
@@ -35,6 +36,10 @@ const LEAST_IN_ALL: usize = 20;
 
 /// Fewer images that are none of the labels give no rule for them.
 const LEAST_NONE: usize = 10;
+
+/// The log loss of images whose labels have a probability of 0.999: a temperature that goes below has found
+/// nothing that is hard.
+const EASY_LOSS: f64 = 1e-3;
 
 /// What is to be fitted.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -59,6 +64,8 @@ pub struct Fitted {
     few: Vec<(usize, usize)>,
     /// Images that are none of the labels, where they are too few.
     few_none: Option<usize>,
+    /// Whether images that were not fitted to lose next to nothing at the temperature.
+    too_easy: bool,
 }
 
 impl Fitted {
@@ -75,6 +82,12 @@ impl Fitted {
                  one: {}{more}",
                 self.few.len(),
                 some.join(", ")
+            ));
+        }
+        if let Some(temperature) = self.temperature.filter(|_| self.too_easy) {
+            warnings.push(format!(
+                "with the temperature {temperature} nearly all probabilities are 0 or 1: these images are too easy to \
+                 tell how sure to be of others"
             ));
         }
         if let Some(images) = self.few_none {
@@ -144,6 +157,7 @@ pub fn fit(
             .map(|(coverage, min_probability)| SetRule { coverage, min_probability }),
         report: Value::Null,
         few: (0..labels).filter_map(few).collect(),
+        too_easy: measured.after.log_loss().is_some_and(|loss| loss < EASY_LOSS),
         few_none: (!none.is_empty() && none.len() < LEAST_NONE).then_some(none.len()),
     };
     fitted.report = report(sample, &fitted, &measured, known.len(), none.len());
@@ -175,6 +189,7 @@ impl Parts {
             temperature: Some(self.temperature),
             threshold: none.threshold.unwrap_or(0.0),
             min_cosine: none.min_cosine,
+            min_contrast: none.min_contrast,
             min_margin: none.min_margin,
             fitted: Some(self.thresholds.clone()),
             set_probability: self.set_probability,
@@ -233,7 +248,12 @@ impl Fitting<'_> {
                 let probabilities = probabilities();
                 let images = probabilities.len();
                 Some(set_probability(probabilities, coverage).with_context(|| {
-                    format!("{images} images are too few for prediction sets with --coverage {coverage}")
+                    // A fifth of all is held out in turn.
+                    let needed = (images_for(coverage) * FOLDS).div_ceil(FOLDS - 1);
+                    format!(
+                        "{images} images are too few for prediction sets with --coverage {coverage}, which need \
+                         about {needed} in all"
+                    )
                 })?)
             }
         };
@@ -303,7 +323,9 @@ impl Fitting<'_> {
             let Some(best) = verdict.prediction else { continue };
             let score = verdict.scores[best];
             let margin = Quantity::Margin.of_labels(&verdict)[best];
-            if is_known { &mut known } else { &mut none }.push([score.probability, score.cosine, margin]);
+            let contrast = contrast(score.cosine, &self.sample.cosines(image)[..self.labels]);
+            let best_label = [score.probability, score.cosine, contrast, margin];
+            if is_known { &mut known } else { &mut none }.push(best_label);
         }
         if none_in_all < LEAST_NONE {
             return Ok(None);

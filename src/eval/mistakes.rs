@@ -1,5 +1,8 @@
 //! The predictions that are furthest from the truth, as many as can be looked at.
 
+use crate::pixels::Picture;
+use crate::report::html::Thumbnail;
+use anyhow::Result;
 use serde::Serialize;
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
@@ -20,6 +23,9 @@ pub struct Mistake {
     /// How far the logit of the best label is above that of its own.
     #[serde(skip)]
     pub logit_gap: f32,
+    /// Where pictures are shown.
+    #[serde(skip)]
+    pub thumbnail: Option<Thumbnail>,
 }
 
 /// The worst mistakes.
@@ -33,13 +39,23 @@ pub struct Mistakes {
 struct Worse(Mistake);
 
 impl Mistakes {
-    /// Adds a mistake, and lets the least bad one go where there are too many.
-    pub fn add(&mut self, mistake: Mistake) {
+    /// Adds a mistake, with its picture where it is shown, and lets the least bad one go where there are
+    /// too many.
+    ///
+    /// *Errors* when the picture cannot be encoded.
+    pub fn add(&mut self, mistake: Mistake, picture: Option<&Picture>) -> Result<()> {
         self.count += 1;
-        self.kept.push(Reverse(Worse(mistake)));
-        if self.kept.len() > MOST {
+        let mut worse = Worse(mistake);
+        if self.kept.len() == MOST {
+            // Pictures are encoded for those alone that are kept.
+            if self.kept.peek().is_some_and(|Reverse(least)| worse <= *least) {
+                return Ok(());
+            }
             self.kept.pop();
         }
+        worse.0.thumbnail = picture.map(Thumbnail::new).transpose()?;
+        self.kept.push(Reverse(worse));
+        Ok(())
     }
 
     /// The worst first.
@@ -84,7 +100,7 @@ mod tests {
     fn the_worst_are_kept_and_all_are_counted() {
         let mut mistakes = Mistakes::default();
         for i in 0..250 {
-            mistakes.add(Mistake {
+            let mistake = Mistake {
                 image: format!("{i:03}.jpg"),
                 label: "a".into(),
                 prediction: None,
@@ -92,7 +108,9 @@ mod tests {
                 label_probability: None,
                 // Pairs of equals, in another order than the names'.
                 logit_gap: ((i * 7 % 250) / 2) as f32,
-            });
+                thumbnail: None,
+            };
+            mistakes.add(mistake, None).unwrap();
         }
         let worst = mistakes.worst_first();
         assert_eq!(

@@ -120,7 +120,8 @@ impl<'a> Evaluation<'a> {
 
     /// Adds a record, which has all scores and its embedding.
     ///
-    /// *Errors* when the image has several labels where each is to have one.
+    /// *Errors* when the image has several labels where each is to have one, or its picture cannot be
+    /// encoded.
     pub fn add(&mut self, record: &Record, truth: &Truth) -> Result<()> {
         let verdict = match &record.outcome {
             Ok(verdict) => verdict,
@@ -150,7 +151,6 @@ impl<'a> Evaluation<'a> {
             TruthKind::One => self.add_single(record, verdict, &truth::single(labels, &record.image)?),
             TruthKind::Several | TruthKind::SeveralRanked => self.add_several(record, verdict, labels),
         }
-        Ok(())
     }
 
     fn add_failure(&mut self, record: &Record, Failure { kind, message }: &Failure) {
@@ -162,19 +162,20 @@ impl<'a> Evaluation<'a> {
     }
 
     /// Adds an image that is none of the labels.
-    fn add_none(&mut self, record: &Record, verdict: &Verdict) {
+    fn add_none(&mut self, record: &Record, verdict: &Verdict) -> Result<()> {
         let none = self.names.len();
         self.right.add(verdict.prediction.is_none());
         self.confusion.add(none, verdict.prediction.unwrap_or(none));
         self.offer(verdict, SampleTruth::None);
         if verdict.prediction.is_some() {
             let best = best_label(verdict);
-            self.add_mistake(record, verdict, truth::NONE, None, verdict.scores[best].logit);
+            self.add_mistake(record, verdict, truth::NONE, None, verdict.scores[best].logit)?;
         }
+        Ok(())
     }
 
     /// Adds an image of one label, which stands at these positions.
-    fn add_single(&mut self, record: &Record, verdict: &Verdict, positions: &[usize]) {
+    fn add_single(&mut self, record: &Record, verdict: &Verdict, positions: &[usize]) -> Result<()> {
         let best = best_label(verdict);
         let own = |label: usize| if positions.contains(&label) { label } else { positions[0] };
         let prediction = verdict.prediction.unwrap_or(self.names.len());
@@ -201,12 +202,13 @@ impl<'a> Evaluation<'a> {
         if prediction != truth {
             let gap = verdict.scores[best].logit - logit;
             let probability = Some(verdict.scores[truth].probability);
-            self.add_mistake(record, verdict, self.names[truth], probability, gap);
+            self.add_mistake(record, verdict, self.names[truth], probability, gap)?;
         }
+        Ok(())
     }
 
     /// Adds an image of any number of labels.
-    fn add_several(&mut self, record: &Record, verdict: &Verdict, labels: &[Vec<usize>]) {
+    fn add_several(&mut self, record: &Record, verdict: &Verdict, labels: &[Vec<usize>]) -> Result<()> {
         let mut has: Vec<_> = labels.iter().flatten().map(|&label| label as u32).collect();
         has.sort_unstable();
         has.dedup();
@@ -234,10 +236,11 @@ impl<'a> Evaluation<'a> {
                 let gap = gaps.fold(f32::NEG_INFINITY, f32::max);
                 let names: Vec<_> = has.iter().map(|&label| self.names[label as usize]).collect();
                 let label = if names.is_empty() { truth::NONE.to_owned() } else { names.join("|") };
-                self.add_mistake(record, verdict, &label, None, gap);
+                self.add_mistake(record, verdict, &label, None, gap)?;
             }
         }
         self.offer(verdict, SampleTruth::Labels(has.into()));
+        Ok(())
     }
 
     fn offer(&mut self, verdict: &Verdict, truth: SampleTruth) {
@@ -253,7 +256,7 @@ impl<'a> Evaluation<'a> {
         label: &str,
         label_probability: Option<f32>,
         logit_gap: f32,
-    ) {
+    ) -> Result<()> {
         let names =
             |labels: &[usize]| labels.iter().map(|&label| self.names[label]).collect::<Vec<_>>().join("|");
         let prediction = match &verdict.predictions {
@@ -261,7 +264,10 @@ impl<'a> Evaluation<'a> {
             None => verdict.prediction.map(|label| self.names[label].to_owned()),
         };
         let (image, label, probability) = (record.image.to_string(), label.to_owned(), verdict.probability);
-        self.mistakes.add(Mistake { image, label, prediction, probability, label_probability, logit_gap });
+        let thumbnail = None;
+        let mistake =
+            Mistake { image, label, prediction, probability, label_probability, logit_gap, thumbnail };
+        self.mistakes.add(mistake, record.picture.as_ref())
     }
 
     /// The images that were kept to be fitted to.

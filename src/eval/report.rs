@@ -1,17 +1,19 @@
-//! What an evaluation found, as JSON for programs and as text for people.
+//! What an evaluation found, as JSON for programs, and as text and a page for people.
 
+mod html;
 mod json;
 mod text;
 
 use super::calibration::Calibration;
 use super::classes::{ClassCount, Confusion};
+use super::fit::Fitted;
 use super::interval::Share;
 use super::lookover::LabelFindings;
 use super::mistakes::Mistakes;
 use super::prompts::PromptResult;
+use super::truth::NONE;
 use anyhow::Result;
 use serde::Serialize;
-use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::Write;
 
@@ -23,6 +25,8 @@ pub enum EvalFormat {
     Text,
     /// One JSON object.
     Json,
+    /// A page for a browser.
+    Html,
 }
 
 /// What an evaluation found.
@@ -55,7 +59,7 @@ pub struct EvalReport {
     pub label_count: usize,
     pub is_sigmoid: bool,
     /// What was fitted, and how it did.
-    pub fit: Option<Value>,
+    pub fit: Option<Fitted>,
 }
 
 /// An image that could not be judged.
@@ -84,13 +88,32 @@ impl EvalReport {
         (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64)
     }
 
-    /// Writes the report.
+    /// The classes that an image may be taken for: the labels, and none of them.
+    fn confusion_names(&self) -> Vec<&str> {
+        let labels = self.class_names[..self.label_count].iter().map(String::as_str);
+        labels.chain([NONE]).collect()
+    }
+
+    /// How many of them a matrix has: none is among them where images have no label, or no prediction.
+    fn matrix_classes(&self) -> usize {
+        let count = |confusion: &Confusion| confusion.classes(self.label_count + 1)[self.label_count];
+        let none = self.confusion.as_ref().map(count);
+        self.label_count + usize::from(none.is_some_and(|none| none.support + none.predicted > 0))
+    }
+
+    /// Writes the report. What it is of, a page tells as well.
     ///
     /// *Errors* when it cannot be written.
-    pub fn write(&self, format: EvalFormat, out: &mut dyn Write) -> Result<()> {
+    pub fn write(
+        &self,
+        format: EvalFormat,
+        facts: Vec<(&'static str, String)>,
+        out: &mut dyn Write,
+    ) -> Result<()> {
         match format {
             EvalFormat::Text => text::write(self, out),
             EvalFormat::Json => json::write(self, out),
+            EvalFormat::Html => html::document(self, facts).write(out),
         }
     }
 }

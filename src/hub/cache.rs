@@ -51,6 +51,11 @@ impl HubCache {
         Self { layout, folder: hub.join(&name), locks: hub.join(".locks").join(name) }
     }
 
+    /// Where all of it is, but the locks.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// The commit that `revision` is, if it was seen before.
     pub fn commit(&self, revision: &str) -> Option<String> {
         if is_commit(revision) {

@@ -28,7 +28,7 @@ impl Hub {
         messages: &Messages,
     ) -> Result<PathBuf, FetchError> {
         let known = cache.commit(revision);
-        let ask = |revision: &str| self.resolve(cache, id, revision, file);
+        let ask = |revision: &str| self.resolve(Some(cache), id, revision, file);
         let mut remote = ask(revision)?;
         if let Some(commit) = known.as_deref().filter(|commit| *commit != remote.commit) {
             // The branch has moved on since.

@@ -40,6 +40,7 @@ const TOKENIZER: &str = "tokenizer.json";
 const VOCAB: &str = "vocab.json";
 const MERGES: &str = "merges.txt";
 const SENTENCEPIECE: &str = "spiece.model";
+const XLM_ROBERTA: &str = "sentencepiece.bpe.model";
 
 /// The files of one model, all on the local disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,6 +108,8 @@ pub enum TokenizerFiles<F = PathBuf> {
     Bpe { vocab: F, merges: F },
     /// `spiece.model`.
     SentencePiece(F),
+    /// `sentencepiece.bpe.model`, of XLM-RoBERTa's kind.
+    XlmRoberta(F),
 }
 
 impl TokenizerFiles {
@@ -122,6 +125,7 @@ impl TokenizerFiles {
                 merges: open(FileRole::Merges, merges)?,
             },
             Self::SentencePiece(path) => TokenizerFiles::SentencePiece(open(FileRole::Tokenizer, path)?),
+            Self::XlmRoberta(path) => TokenizerFiles::XlmRoberta(open(FileRole::Tokenizer, path)?),
         })
     }
 }
@@ -130,7 +134,7 @@ impl<F> TokenizerFiles<F> {
     /// Each file, in a fixed order.
     pub fn all(&self) -> Vec<&F> {
         match self {
-            Self::Json(file) | Self::SentencePiece(file) => vec![file],
+            Self::Json(file) | Self::SentencePiece(file) | Self::XlmRoberta(file) => vec![file],
             Self::Bpe { vocab, merges } => vec![vocab, merges],
         }
     }
@@ -249,8 +253,9 @@ fn gather_layout(name: &str, layout: Layout, config: PathBuf, places: Places) ->
         name: name.to_owned(),
         layout,
         config,
-        tokenizer: tokenizer
-            .with_context(|| format!("there is no {TOKENIZER}, {VOCAB} with {MERGES}, or {SENTENCEPIECE}"))?,
+        tokenizer: tokenizer.with_context(|| {
+            format!("there is no {TOKENIZER}, {VOCAB} with {MERGES}, {SENTENCEPIECE} or {XLM_ROBERTA}")
+        })?,
         preprocessor: match layout {
             Layout::HuggingFace => first(preprocessor, at_hand, optional)?,
             Layout::OpenClip => None,
@@ -295,7 +300,10 @@ fn tokenizer(find: Find) -> Result<Option<TokenizerFiles>> {
     {
         return Ok(Some(TokenizerFiles::Bpe { vocab, merges }));
     }
-    Ok(find(SENTENCEPIECE)?.map(TokenizerFiles::SentencePiece))
+    if let Some(path) = find(SENTENCEPIECE)? {
+        return Ok(Some(TokenizerFiles::SentencePiece(path)));
+    }
+    Ok(find(XLM_ROBERTA)?.map(TokenizerFiles::XlmRoberta))
 }
 
 /// The repository whose tokenizer a model in open_clip's layout has: the one it names, or that of
@@ -470,9 +478,13 @@ mod tests {
 
     #[test]
     fn a_folder_may_have_a_model_of_sentencepiece_only() {
-        let folder = folder(&[CONFIG, SENTENCEPIECE, SAFETENSORS].map(|name| (name, "{}")));
-        let path = folder.path().join(SENTENCEPIECE);
-        assert_eq!(located(&folder).unwrap().tokenizer, TokenizerFiles::SentencePiece(path));
+        for (name, files) in [
+            (SENTENCEPIECE, TokenizerFiles::SentencePiece as fn(PathBuf) -> TokenizerFiles),
+            (XLM_ROBERTA, TokenizerFiles::XlmRoberta),
+        ] {
+            let folder = folder(&[CONFIG, name, SAFETENSORS].map(|name| (name, "{}")));
+            assert_eq!(located(&folder).unwrap().tokenizer, files(folder.path().join(name)));
+        }
     }
 
     #[test]

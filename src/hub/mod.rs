@@ -15,12 +15,14 @@ mod download;
 mod files;
 mod known;
 mod open_file;
+mod reach;
 mod remote;
 mod settings;
 
 pub use files::{ModelFiles, PreprocessorFile, TokenizerFiles, WeightFiles};
 pub use known::{FigureSource, KNOWN_MODELS, KnownModel, known_model};
 pub use open_file::{FileDigest, FileRole, ModelDigest, OpenFile};
+pub use reach::{HubAnswer, HubLook, look};
 
 use crate::messages::Messages;
 use anyhow::{Context, Result, bail, ensure};
@@ -54,29 +56,24 @@ const REPOSITORY_PREFIX: &str = "hf-hub:";
 /// What open_clip has before the path of a folder.
 const FOLDER_PREFIX: &str = "local-dir:";
 
-/// Finds the files of `model`, a folder or a repository, downloading what the hub cache lacks. Before
-/// it may stand `hf-hub:` or `local-dir:`, which says what it is.
+/// What a model's name is the name of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ModelPlace {
+    /// A folder, as it was written.
+    Folder(String),
+    /// The id of a repository.
+    Repository(String),
+}
+
+/// Tells what `model` is the name of. Before it may stand `hf-hub:` or `local-dir:`, which says so.
 ///
-/// *Errors* when a file that the model needs is not in the folder, or neither in the hub cache nor
-/// to be had from the hub.
-pub fn locate(model: &str, options: &HubOptions, messages: &Messages) -> Result<ModelFiles> {
+/// *Errors* when it can be neither.
+pub fn place(model: &str) -> Result<ModelPlace> {
     let repository = model.strip_prefix(REPOSITORY_PREFIX);
     let path = model.strip_prefix(FOLDER_PREFIX);
     let model = repository.or(path).unwrap_or(model);
-    let folder = expand_home(model);
-    if repository.is_none() && (path.is_some() || is_path(model) || folder.exists()) {
-        ensure!(
-            options.revision.is_none(),
-            "a revision is one of a repository, and {model} is a folder: leave out --revision"
-        );
-        let elsewhere =
-            |id: &str| tokenizer_elsewhere(model, id, options.offline, Settings::from_env()?, messages);
-        let files = in_folder(model, &folder, &elsewhere)
-            .with_context(|| format!("cannot use the folder {model} as a model"))?;
-        if files.lacks_preprocessor() {
-            warn_of_no_preprocessor(format_args!("the folder {model}"), messages);
-        }
-        return Ok(files);
+    if repository.is_none() && (path.is_some() || is_path(model) || expand_home(model).exists()) {
+        return Ok(ModelPlace::Folder(model.to_owned()));
     }
     let id = known_model(model).map_or(model, |known| known.repository);
     ensure!(
@@ -86,7 +83,31 @@ pub fn locate(model: &str, options: &HubOptions, messages: &Messages) -> Result<
         did_you_mean(model),
         SAFETENSORS_ELSEWHERE.0
     );
-    in_repository(id, options, Settings::from_env()?, messages)
+    Ok(ModelPlace::Repository(id.to_owned()))
+}
+
+/// Finds the files of `model`, a folder or a repository, downloading what the hub cache lacks. Before
+/// it may stand `hf-hub:` or `local-dir:`, which says what it is.
+///
+/// *Errors* when a file that the model needs is not in the folder, or neither in the hub cache nor
+/// to be had from the hub.
+pub fn locate(model: &str, options: &HubOptions, messages: &Messages) -> Result<ModelFiles> {
+    let model = match place(model)? {
+        ModelPlace::Folder(folder) => folder,
+        ModelPlace::Repository(id) => return in_repository(&id, options, Settings::from_env()?, messages),
+    };
+    ensure!(
+        options.revision.is_none(),
+        "a revision is one of a repository, and {model} is a folder: leave out --revision"
+    );
+    let elsewhere =
+        |id: &str| tokenizer_elsewhere(&model, id, options.offline, Settings::from_env()?, messages);
+    let files = in_folder(&model, &expand_home(&model), &elsewhere)
+        .with_context(|| format!("cannot use the folder {model} as a model"))?;
+    if files.lacks_preprocessor() {
+        warn_of_no_preprocessor(format_args!("the folder {model}"), messages);
+    }
+    Ok(files)
 }
 
 /// The short names that may have been meant.
@@ -121,6 +142,13 @@ pub fn presence(repository: &str) -> Result<Presence> {
     let options = HubOptions { revision: None, offline: true };
     let whole = in_repository(repository, &options, settings, &Messages::new(true)).is_ok();
     Ok(if whole { Presence::Whole { bytes } } else { Presence::Part { bytes } })
+}
+
+/// The folder of a repository in the hub cache.
+///
+/// *Errors* when the environment does not say where the hub cache is.
+pub fn cached_folder(repository: &str) -> Result<PathBuf> {
+    Ok(HubCache::new(&Settings::from_env()?.cache, repository).folder().to_owned())
 }
 
 /// Says that images are prepared in a way which the model does not name.
@@ -186,7 +214,7 @@ fn in_repository(
     let places = Places { at_hand: &cached, anywhere: &anywhere, optional: &optional, elsewhere: &other };
     let files = gather(id, places).with_context(|| {
         let cache = repository.settings.cache.display();
-        let endpoint = &repository.settings.endpoint;
+        let endpoint = repository.settings.shown_endpoint();
         if repository.offline {
             format!(
                 "cannot use {id}, revision {revision}, offline, from the hub cache {cache} \

@@ -125,6 +125,21 @@ impl OpenFile {
         })
     }
 
+    /// Compares its content with what the name of its blob says, if it is one of the hub cache. Says whether
+    /// it was.
+    ///
+    /// *Errors* when they differ, or reading fails.
+    pub fn check_content(&self) -> Result<bool> {
+        let Some(named) = self.blob_name() else { return Ok(false) };
+        let read = self.sha256().with_context(|| format!("cannot read {}", self.path.display()))?;
+        ensure!(
+            read == named,
+            "{} is damaged: its SHA-256 is {read}, and it should be {named}",
+            self.path.display()
+        );
+        Ok(true)
+    }
+
     /// The digest that the name of a blob in the hub cache is, if this is the file of that name.
     ///
     /// Blobs of small files are named after Git's SHA-1, and mirrors may name them otherwise: those
@@ -325,6 +340,22 @@ mod tests {
             fs::write(&path, "weights").unwrap();
             assert!(open(&path).digest(never).is_err(), "{}", path.display());
         }
+    }
+
+    #[test]
+    fn blob_whose_content_is_not_what_its_name_says_is_damaged() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = folder.path().join("blobs");
+        fs::create_dir(&blobs).unwrap();
+        let path = blobs.join(SHA256_OF_WEIGHTS);
+        fs::write(&path, "weights").unwrap();
+        assert!(open(&path).check_content().unwrap());
+        fs::write(&path, "weightz").unwrap();
+        let error = open(&path).check_content().unwrap_err().to_string();
+        assert!(error.contains("is damaged") && error.contains(SHA256_OF_WEIGHTS), "{error}");
+        let other = folder.path().join("model.safetensors");
+        fs::write(&other, "weightz").unwrap();
+        assert!(!open(&other).check_content().unwrap());
     }
 
     #[cfg(unix)]

@@ -9,6 +9,7 @@ use super::settings::Settings;
 use crate::net::{Address, Answer, Client, ContentCoding, Fault, NetError, Request, StatusCode};
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
+use std::time::Duration;
 use thiserror::Error;
 
 const MOST_REDIRECTS: usize = 10;
@@ -75,6 +76,8 @@ pub struct Hub {
     pub client: Client,
     endpoint: Address,
     token: Option<String>,
+    /// How long an answer may take, where it is asked for a single time.
+    patience: Option<Duration>,
 }
 
 /// What the hub says of a file.
@@ -96,14 +99,34 @@ impl Hub {
     /// *Errors* when the endpoint or the access token cannot be used.
     pub fn new(settings: &Settings) -> anyhow::Result<Self> {
         let endpoint = Address::parse(&settings.endpoint)
-            .map_err(|fault| anyhow::anyhow!("HF_ENDPOINT is {}, {fault}", settings.endpoint))?;
-        Ok(Self { client: Client::new(settings.timeout), endpoint, token: settings.token()? })
+            .map_err(|fault| anyhow::anyhow!("HF_ENDPOINT is {}, {fault}", settings.shown_endpoint()))?;
+        let (client, token) = (Client::new(settings.timeout), settings.token()?);
+        Ok(Self { client, endpoint, token, patience: None })
     }
 
-    /// Asks for a file, following the hub as long as it does not send us elsewhere.
+    /// Asks for everything a single time, for an answer within `time`.
+    #[must_use]
+    pub fn asking_once(self, time: Duration) -> Self {
+        Self { patience: Some(time), ..self }
+    }
+
+    /// The proxy between here and the hub.
+    ///
+    /// *Errors* when the variable that names it cannot be used.
+    pub fn proxy(&self) -> Result<Option<String>, Fault> {
+        self.client.proxy_towards(&self.endpoint)
+    }
+
+    /// Whether the user has an access token.
+    pub fn has_token(&self) -> bool {
+        self.token.is_some()
+    }
+
+    /// Asks for a file, following the hub as long as it does not send us elsewhere. `cache`, if it is given,
+    /// remembers that there is no such file.
     pub fn resolve(
         &self,
-        cache: &HubCache,
+        cache: Option<&HubCache>,
         id: &str,
         revision: &str,
         file: &str,
@@ -123,8 +146,8 @@ impl Hub {
                 None if answer.status.is_success() => None,
                 None => {
                     let error = self.refusal(&answer);
-                    if let (FetchError::NoFile, Some("EntryNotFound"), Some(commit)) =
-                        (&error, answer.header("x-error-code"), &commit)
+                    if let (FetchError::NoFile, Some("EntryNotFound"), Some(commit), Some(cache)) =
+                        (&error, answer.header("x-error-code"), &commit, cache)
                     {
                         // To be asked again is no harm, and what comes next may be able to write.
                         let _ = cache.set_absent(commit, file);
@@ -166,11 +189,11 @@ impl Hub {
     pub fn ask(&self, address: &Address, from_byte: u64) -> Result<Answer, FetchError> {
         // Only the hub may see the token.
         let bearer = self.token.as_deref().filter(|_| address.is_same_origin(&self.endpoint));
-        Ok(self.client.ask(&Request {
-            from_byte,
-            bearer,
-            ..Request::whole(address, ContentCoding::Identity)
-        })?)
+        let request = Request { from_byte, bearer, ..Request::whole(address, ContentCoding::Identity) };
+        Ok(match self.patience {
+            Some(time) => self.client.ask_once(&request, time)?,
+            None => self.client.ask(&request)?,
+        })
     }
 
     pub fn not_a_hub(&self, what: impl ToString) -> FetchError {

@@ -53,7 +53,8 @@ impl Settings {
         let endpoint = text("HF_ENDPOINT")?.unwrap_or_else(|| DEFAULT_ENDPOINT.to_owned());
         ensure!(
             endpoint.starts_with("https://") || endpoint.starts_with("http://"),
-            "HF_ENDPOINT is {endpoint}, which does not begin with https:// or http://"
+            "HF_ENDPOINT is {}, which does not begin with https:// or http://",
+            without_user(&endpoint)
         );
         let home = || match (path("HF_HOME"), path("XDG_CACHE_HOME"), env::home_dir()) {
             (Some(home), ..) => Ok(home),
@@ -91,6 +92,11 @@ impl Settings {
         })
     }
 
+    /// The endpoint without a user and password.
+    pub fn shown_endpoint(&self) -> String {
+        without_user(&self.endpoint)
+    }
+
     /// The user's access token (`HF_TOKEN`, or the file that logging in writes).
     pub fn token(&self) -> Result<Option<String>> {
         let token = match &self.token {
@@ -113,6 +119,15 @@ impl Settings {
         );
         Ok(Some(token.to_owned()).filter(|token| !token.is_empty()))
     }
+}
+
+/// An address, or what should be one, for people: without what stands before an `@`.
+fn without_user(address: &str) -> String {
+    let (scheme, rest) = address.split_once("://").map_or(("", address), |(scheme, rest)| (scheme, rest));
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+    let scheme = if scheme.is_empty() { String::new() } else { format!("{scheme}://") };
+    format!("{scheme}{host}{path}")
 }
 
 /// Replaces a leading `~` with the home folder, as a shell does.
@@ -166,6 +181,15 @@ mod tests {
         assert_eq!(settings(&[]).endpoint, "https://huggingface.co");
         assert_eq!(settings(&[("HF_ENDPOINT", "http://mirror:8080/hf/")]).endpoint, "http://mirror:8080/hf");
         assert!(read(&[("HF_ENDPOINT", "mirror:8080")]).is_err());
+    }
+
+    #[test]
+    fn a_password_in_the_endpoint_is_not_shown() {
+        let shown = |endpoint| settings(&[("HF_ENDPOINT", endpoint)]).shown_endpoint();
+        assert_eq!(shown("https://me:p@ss@mirror:8080/hf@x"), "https://mirror:8080/hf@x");
+        assert_eq!(shown("https://mirror"), "https://mirror");
+        let told = read(&[("HF_ENDPOINT", "me:secret@mirror/hf")]).unwrap_err().to_string();
+        assert!(told.contains("HF_ENDPOINT is mirror/hf") && !told.contains("secret"), "{told}");
     }
 
     #[test]

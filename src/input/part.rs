@@ -1,5 +1,6 @@
 //! `I/N` → whether a source belongs to this run's part of the work.
 
+use std::fmt;
 use std::str::FromStr;
 
 /// One of N equal parts of the sources, dealt out like cards: part 1 of 3 has the 1st, 4th, 7th, …
@@ -11,6 +12,13 @@ pub struct Part {
     /// From 0.
     index: u64,
     count: u64,
+}
+
+impl fmt::Display for Part {
+    /// As the command line has it.
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{}/{}", self.index + 1, self.count)
+    }
 }
 
 /// Why a text names no part.
@@ -73,6 +81,7 @@ mod tests {
     #[test]
     fn parts_are_counted_from_one() {
         assert_eq!("2/3".parse(), Part::new(2, 3));
+        assert_eq!(Part::new(2, 3).unwrap().to_string(), "2/3");
         assert_eq!("0/3".parse::<Part>(), Err(PartError::Range { count: 3 }));
         assert_eq!("4/3".parse::<Part>(), Err(PartError::Range { count: 3 }));
         assert_eq!("1/0".parse::<Part>(), Err(PartError::Count));

@@ -39,7 +39,7 @@ pub fn attention<'y>(
     attention_on(FloatSet::in_use(), qkv, heads, queries, y)
 }
 
-fn attention_on<'y>(
+pub(super) fn attention_on<'y>(
     set: FloatSet,
     qkv: &[f32],
     heads: Heads,

@@ -2,6 +2,8 @@
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 use super::simd::amx::Amx;
+#[cfg(target_arch = "aarch64")]
+use super::simd::neon::{Neon, NeonDot};
 #[cfg(target_arch = "x86_64")]
 use super::simd::{avx_vnni::AvxVnni, avx2::Avx2, avx512::Avx512, avx512_vnni::Avx512Vnni};
 use anyhow::{Result, anyhow};
@@ -17,6 +19,8 @@ pub const LIMIT_VARIABLE: &str = "CLIPCLASS_SIMD";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Limit {
     Portable,
+    Neon,
+    NeonDot,
     Avx2,
     AvxVnni,
     Avx512,
@@ -25,12 +29,22 @@ enum Limit {
 }
 
 impl Limit {
-    const ALL: [Self; 6] =
-        [Self::Portable, Self::Avx2, Self::AvxVnni, Self::Avx512, Self::Avx512Vnni, Self::Amx];
+    const ALL: [Self; 8] = [
+        Self::Portable,
+        Self::Neon,
+        Self::NeonDot,
+        Self::Avx2,
+        Self::AvxVnni,
+        Self::Avx512,
+        Self::Avx512Vnni,
+        Self::Amx,
+    ];
 
     fn name(self) -> &'static str {
         match self {
             Self::Portable => "portable",
+            Self::Neon => "neon",
+            Self::NeonDot => "neon-dot",
             Self::Avx2 => "avx2",
             Self::AvxVnni => "avx-vnni",
             Self::Avx512 => "avx512",
@@ -58,6 +72,8 @@ pub enum FloatSet {
     Avx2(Avx2),
     #[cfg(target_arch = "x86_64")]
     Avx512(Avx512),
+    #[cfg(target_arch = "aarch64")]
+    Neon(Neon),
 }
 
 impl FloatSet {
@@ -69,6 +85,8 @@ impl FloatSet {
             all.extend(Avx512::detect().map(Self::Avx512));
             all.extend(Avx2::detect().map(Self::Avx2));
         }
+        #[cfg(target_arch = "aarch64")]
+        all.extend(Neon::detect().map(Self::Neon));
         all.push(Self::Portable);
         all
     }
@@ -85,6 +103,8 @@ impl FloatSet {
             Self::Avx2(_) => Limit::Avx2,
             #[cfg(target_arch = "x86_64")]
             Self::Avx512(_) => Limit::Avx512,
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon(_) => Limit::Neon,
         }
     }
 }
@@ -99,6 +119,8 @@ pub enum Int8Set {
     AvxVnni(AvxVnni),
     #[cfg(target_arch = "x86_64")]
     Avx512Vnni(Avx512Vnni),
+    #[cfg(target_arch = "aarch64")]
+    NeonDot(NeonDot),
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     Amx(Amx),
 }
@@ -115,6 +137,8 @@ impl Int8Set {
             all.extend(AvxVnni::detect().map(Self::AvxVnni));
             all.extend(Avx2::detect().map(Self::Avx2));
         }
+        #[cfg(target_arch = "aarch64")]
+        all.extend(NeonDot::detect().map(Self::NeonDot));
         all.push(Self::Portable);
         all
     }
@@ -133,6 +157,8 @@ impl Int8Set {
             Self::AvxVnni(_) => Limit::AvxVnni,
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni(_) => Limit::Avx512Vnni,
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonDot(_) => Limit::NeonDot,
             #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
             Self::Amx(_) => Limit::Amx,
         }
@@ -187,6 +213,15 @@ pub fn instructions() -> Result<Instructions> {
     from_environment().copied().map_err(|error| anyhow!(error))
 }
 
+/// The names of the instruction sets that this machine has and the kernels know, the least first.
+pub fn machine_instructions() -> Vec<&'static str> {
+    let float = FloatSet::all().into_iter().map(FloatSet::limit);
+    let mut limits: Vec<_> = float.chain(Int8Set::all().into_iter().map(Int8Set::limit)).collect();
+    limits.sort_unstable();
+    limits.dedup();
+    limits.into_iter().map(Limit::name).collect()
+}
+
 /// What the last digits of the kernels' results depend on: the same text, the same digits.
 pub fn arithmetic() -> String {
     let Instructions { float, int8 } = Instructions::in_use();
@@ -221,7 +256,7 @@ mod tests {
         let error = Limit::parse(Some(OsStr::new("avx3"))).unwrap_err().to_string();
         assert_eq!(
             error,
-            "CLIPCLASS_SIMD is \"avx3\"; it may be one of portable, avx2, avx-vnni, avx512, avx512-vnni, amx"
+            "CLIPCLASS_SIMD is \"avx3\"; it may be one of portable, neon, neon-dot, avx2, avx-vnni, avx512, avx512-vnni, amx"
         );
     }
 }

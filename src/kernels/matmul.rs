@@ -86,7 +86,7 @@ pub fn matmul_add(x: &[f32], weights: &[Weight], y: &mut [f32]) {
     matmul_add_on(FloatSet::in_use(), x, weights, y);
 }
 
-fn matmul_on<'y>(
+pub(super) fn matmul_on<'y>(
     set: FloatSet,
     x: &[f32],
     weights: &[Weight],
@@ -98,7 +98,7 @@ fn matmul_on<'y>(
     unsafe { y.assume_init_mut() }
 }
 
-fn matmul_add_on(set: FloatSet, x: &[f32], weights: &[Weight], y: &mut [f32]) {
+pub(super) fn matmul_add_on(set: FloatSet, x: &[f32], weights: &[Weight], y: &mut [f32]) {
     // SAFETY: only sums are written.
     let y = unsafe { Region::of_initialised(y, width(weights)) };
     multiply(set, x, weights, y, Target::Add);

@@ -12,6 +12,7 @@
 
 mod activation;
 mod attention;
+mod check;
 mod instructions;
 mod int8;
 mod matmul;
@@ -23,7 +24,8 @@ mod tile;
 
 pub use activation::Activation;
 pub use attention::{Heads, attention};
-pub use instructions::{Instructions, LIMIT_VARIABLE, arithmetic, instructions};
+pub use check::{KernelCheck, check};
+pub use instructions::{Instructions, LIMIT_VARIABLE, arithmetic, instructions, machine_instructions};
 pub use int8::{Int8Matrix, matmul_int8, matmul_int8_add};
 pub use matmul::{Weight, matmul, matmul_add};
 pub use norm::layer_norm;

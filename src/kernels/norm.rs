@@ -25,7 +25,7 @@ pub fn layer_norm<'y>(
     layer_norm_on(FloatSet::in_use(), x, weight, bias, eps, y)
 }
 
-fn layer_norm_on<'y>(
+pub(super) fn layer_norm_on<'y>(
     set: FloatSet,
     x: &[f32],
     weight: &[f32],

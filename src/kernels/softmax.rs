@@ -8,7 +8,7 @@ pub fn softmax(x: &mut [f32]) {
     softmax_on(FloatSet::in_use(), x);
 }
 
-fn softmax_on(set: FloatSet, x: &mut [f32]) {
+pub(super) fn softmax_on(set: FloatSet, x: &mut [f32]) {
     dispatch_on(set, Softmax(x));
 }
 

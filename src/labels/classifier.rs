@@ -66,6 +66,9 @@ pub struct ThresholdRule {
 pub struct NoneRule {
     pub threshold: Option<f32>,
     pub min_cosine: Option<f32>,
+    /// Of its cosine less the mean of those of all labels.
+    #[serde(default)]
+    pub min_contrast: Option<f32>,
     pub min_margin: Option<f32>,
 }
 

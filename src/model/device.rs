@@ -90,7 +90,20 @@ fn open_cuda(card: usize) -> Result<Device> {
         );
     }
     Device::new_cuda(card)
+        .map_err(|error| explain_libraries(error.into()))
         .with_context(|| format!("cannot open CUDA device {card}; --device cpu runs without a card"))
+}
+
+/// Says what helps where `error` is what a released binary (`.ci/cuda.c`) gives for a driver without
+/// CUDA's libraries.
+fn explain_libraries(error: Error) -> Error {
+    if !format!("{error:?}").contains("CUDA_ERROR_SHARED_OBJECT_INIT_FAILED") {
+        return error;
+    }
+    error.context(
+        "there is a driver, but not all of CUDA 13's libraries cuBLAS, cuRAND and NVRTC are found; \
+         install them, or name their folder in LD_LIBRARY_PATH",
+    )
 }
 
 fn open_metal() -> Result<Device> {
@@ -139,6 +152,15 @@ impl fmt::Display for DeviceChoice {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn driver_without_cuda_libraries_names_what_to_install() {
+        let told = |error: &'static str| explain_libraries(anyhow::anyhow!(error)).to_string();
+        let missing =
+            "DriverError(CUDA_ERROR_SHARED_OBJECT_INIT_FAILED, \"shared object initialization failed\")";
+        assert!(told(missing).contains("LD_LIBRARY_PATH"), "{}", told(missing));
+        assert_eq!(told("DriverError(CUDA_ERROR_NO_DEVICE)"), "DriverError(CUDA_ERROR_NO_DEVICE)");
+    }
 
     #[test]
     fn full_card_names_what_to_try() {

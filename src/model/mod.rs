@@ -14,6 +14,7 @@ pub mod config;
 pub mod device;
 mod encoders;
 pub mod family;
+pub mod formula;
 pub mod layers;
 pub mod layout;
 pub mod precision;
@@ -145,6 +146,15 @@ impl Checkpoint {
             Ok((file.role(), digest))
         };
         Ok(ModelDigest::of(&self.files.iter().map(digest).collect::<Result<Vec<_>>>()?))
+    }
+
+    /// Reads every file whose name says what its content is, as the hub cache's do, and compares. Says how
+    /// many those were.
+    ///
+    /// *Errors* when one is damaged.
+    pub fn check_contents(&self) -> Result<usize> {
+        let checked = self.files.iter().map(|file| file.check_content());
+        Ok(checked.collect::<Result<Vec<_>>>()?.into_iter().filter(|was_named| *was_named).count())
     }
 
     /// Loads the tokenizer and the text tower.

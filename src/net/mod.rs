@@ -106,6 +106,21 @@ impl Client {
         self.retried(self.tries(), || self.try_once(request))
     }
 
+    /// Asks a single time, for an answer within `time`.
+    ///
+    /// *Errors* when there is none, or one that may pass.
+    pub fn ask_once(&self, request: &Request, time: Duration) -> Result<Answer, NetError> {
+        self.try_within(request, Some(time)).map_err(|trouble| NetError { fault: trouble.fault, tries: 1 })
+    }
+
+    /// The proxy that an address is asked for through, without its user and password.
+    ///
+    /// *Errors* when the variable that names it cannot be used.
+    pub fn proxy_towards(&self, address: &Address) -> Result<Option<String>, Fault> {
+        let chosen = self.proxies.towards(address)?;
+        Ok(chosen.map(|chosen| format!("{}:{}", chosen.proxy.host(), chosen.proxy.port())))
+    }
+
     /// The content of an address, wherever redirects lead, of at most `limit_bytes` and within `time`.
     ///
     /// *Errors* also when the server refuses.
@@ -165,6 +180,11 @@ impl Client {
 
     /// Asks once; a refusal that may pass is a failure.
     fn try_once(&self, request: &Request) -> Result<Answer, Trouble> {
+        self.try_within(request, None)
+    }
+
+    /// Asks once, and gives up when the answer has not begun within `time`.
+    fn try_within(&self, request: &Request, time: Option<Duration>) -> Result<Answer, Trouble> {
         let Request { address, from_byte, if_still, bearer, coding } = *request;
         let chosen = self.proxies.towards(address)?;
         let proxy = chosen.map(|chosen| chosen.proxy);
@@ -195,7 +215,11 @@ impl Client {
                 [proxy.username(), proxy.password()].map(|text| text.unwrap_or_default().as_bytes());
             call = call.header(header::PROXY_AUTHORIZATION, basic(user, password));
         }
-        let response = call.call().map_err(|error| Fault::of(error, address.host(), chosen, self.silence))?;
+        let call = call.config().timeout_global(time).build();
+        let response = call.call().map_err(|error| match (error, time) {
+            (ureq::Error::Timeout(_), Some(time)) => Fault::TooSlow(time),
+            (error, _) => Fault::of(error, address.host(), chosen, self.silence),
+        })?;
         lock(&self.known_hosts).insert(address.host());
         if retry::is_passing(response.status()) {
             let asked = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());

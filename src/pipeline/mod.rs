@@ -33,7 +33,7 @@ use crate::score::Judgement;
 use anyhow::{Context, Result};
 use network::Network;
 use prepare::Stages;
-use rayon::ThreadPoolBuilder;
+use rayon::{ThreadPool, ThreadPoolBuilder};
 use reader::Batches;
 use std::sync::Arc;
 use stop::Stop;
@@ -72,8 +72,7 @@ pub fn watch_for_signals() -> Result<()> {
 pub fn records<'a>(job: Job<'a>, messages: &Messages) -> Result<Records<'a>> {
     let Job { inputs, mut skip, labels, checkpoint, judgement, known, batch_size, threads, .. } = job;
     let (pictures, keep_embeddings) = (job.pictures, job.keep_embeddings);
-    let pool = ThreadPoolBuilder::new().num_threads(threads.unwrap_or(0)).build();
-    let pool = Arc::new(pool.context("cannot start threads")?);
+    let pool = Arc::new(pool(threads)?);
     let known = Arc::new(known);
     let transform = checkpoint.transform().clone();
     let stages = Stages { transform, pictures, known: Arc::downgrade(&known) };
@@ -84,6 +83,14 @@ pub fn records<'a>(job: Job<'a>, messages: &Messages) -> Result<Records<'a>> {
     let network = Network::new(checkpoint, classifier, judgement, known, pool, keep_embeddings);
     let prompts = keep_embeddings.then_some(prompts);
     Ok(Records { batches, network, prompts, ready: Vec::new().into_iter(), has_ended: false })
+}
+
+/// The threads of a process: so many, or one a core.
+///
+/// *Errors* when the system gives none.
+pub fn pool(threads: Option<usize>) -> Result<ThreadPool> {
+    let pool = ThreadPoolBuilder::new().num_threads(threads.unwrap_or(0)).build();
+    pool.context("cannot start threads")
 }
 
 /// The records of a run, each as soon as it and those before it are ready.

@@ -60,7 +60,8 @@ pub enum PixelsError {
     #[error("the file is empty")]
     Empty,
     #[error(
-        "not an image in a format clipclass reads (JPEG, PNG, WebP, HEIC, AVIF, JPEG XL, GIF, BMP, TIFF)"
+        "not an image in a format clipclass reads (JPEG, PNG, WebP, HEIC, AVIF, JPEG XL, GIF, BMP, TIFF, PNM, TGA, \
+         icons, QOI, DDS, farbfeld, Radiance HDR, OpenEXR)"
     )]
     Format,
     /// Something known that is no picture clipclass reads.

@@ -3,7 +3,7 @@
 //! The record is the output contract; a format decides only how it is spelled.
 
 mod claim;
-mod html;
+pub mod html;
 mod json;
 mod output;
 mod picture;
@@ -124,7 +124,7 @@ pub fn open<'a>(
         Format::Json => Box::new(Json),
         Format::Csv => Box::new(Csv { messages }),
         Format::Markdown => Box::new(Markdown),
-        Format::Html => Box::new(Html),
+        Format::Html => Box::new(Html::default()),
     };
     Ok(Box::new(Report { shape, output, spelling }))
 }

@@ -101,6 +101,9 @@ impl<'a> Text<'a> {
             Rule::Threshold if value == best.probability => format!("below {least}"),
             Rule::Threshold => format!("{} below its threshold, {least}", below(value, least)),
             Rule::Cosine => format!("cosine {} below {least}", below(value, least)),
+            Rule::Contrast => {
+                format!("cosine {} above the mean of all labels, below {least}", below(value, least))
+            }
             Rule::Margin => format!("margin {} below {least}", below(value, least)),
         };
         format!("best: {name}, {probability}, {why}")

@@ -6,7 +6,7 @@ use std::sync::Arc;
 /// What is asked of a verdict.
 ///
 /// The rules are looked at in this order, and the first that rejects the best label is named: a decoy that
-/// is more probable, the threshold, the cosine, the margin.
+/// is more probable, the threshold, the cosine, the contrast, the margin.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Judgement {
     /// The most scores to give, best first; all in the order of the labels when absent.
@@ -17,6 +17,8 @@ pub struct Judgement {
     pub threshold: f32,
     /// Least cosine of a prediction.
     pub min_cosine: Option<f32>,
+    /// Least cosine of a prediction less the mean of the cosines of all labels.
+    pub min_contrast: Option<f32>,
     /// Least probability of a prediction less that of the next best label or decoy.
     pub min_margin: Option<f32>,
     /// Thresholds that were fitted, one a label.
@@ -64,6 +66,8 @@ pub enum Rule {
     Threshold,
     /// Its cosine is too low.
     Cosine,
+    /// Its cosine is too low, compared with those of all labels.
+    Contrast,
     /// It is not far enough above the next.
     Margin,
 }
@@ -113,7 +117,7 @@ impl Rule {
         match self {
             Self::Decoy => "decoy",
             Self::Threshold => "threshold",
-            Self::Cosine => "cosine",
+            Self::Cosine | Self::Contrast => "cosine",
             Self::Margin => "margin",
         }
     }
@@ -214,6 +218,12 @@ impl Candidates<'_> {
         if let Some(least) = judgement.min_cosine.filter(|least| self.cosines[best] < *least) {
             return rejected(Rule::Cosine, self.cosines[best], least);
         }
+        if let Some(least) = judgement.min_contrast {
+            let contrast = contrast(self.cosines[best], &self.cosines[..self.labels]);
+            if contrast < least {
+                return rejected(Rule::Contrast, contrast, least);
+            }
+        }
         let margin = self.margin(best, leaders);
         judgement
             .min_margin
@@ -247,6 +257,14 @@ impl Candidates<'_> {
         let other = leaders.iter().find(|&&leader| leader != label);
         self.probabilities[label] - other.map_or(0.0, |&other| self.probabilities[other])
     }
+}
+
+/// A cosine less the mean of the cosines of all labels: where probabilities say how the best label compares
+/// with the next, this says how it stands out from all.
+///
+/// *Shape* `cosines [L]`, without decoys.
+pub fn contrast(cosine: f32, cosines: &[f32]) -> f32 {
+    cosine - cosines.iter().sum::<f32>() / cosines.len() as f32
 }
 
 #[cfg(test)]
@@ -287,6 +305,17 @@ mod tests {
         assert_eq!(rejected_by(&labels, &[], margin(0.77)), Some("margin"));
         assert_eq!(rejected_by(&labels, &[0.6], Judgement::default()), Some("decoy"));
         assert_eq!(rejected_by(&labels, &[0.4], Judgement::default()), None);
+    }
+
+    #[test]
+    fn a_label_that_does_not_stand_out_from_all_is_rejected_for_its_cosine() {
+        let contrast = |least| Judgement { min_contrast: Some(least), ..Default::default() };
+        // The mean of the labels is 0.4; the decoy does not count.
+        assert_eq!(rejected_by(&[0.5, 0.3], &[0.2], contrast(0.099)), None);
+        assert_eq!(rejected_by(&[0.5, 0.3], &[0.2], contrast(0.101)), Some("cosine"));
+        let verdict = judge(SOFTMAX, &[0.5, 0.3], &[], contrast(0.2));
+        let Rejection { rule, value, least, .. } = verdict.rejection.unwrap();
+        assert!(rule == Rule::Contrast && (value - 0.1).abs() < 1e-6 && least == 0.2);
     }
 
     #[test]

@@ -402,6 +402,7 @@ fn help_is_as_it_was_read_and_agreed_on() {
         ("help-short.txt", &["-h"]),
         ("help-fetch.txt", &["fetch", "--help"]),
         ("help-cache.txt", &["cache", "--help"]),
+        ("help-doctor.txt", &["doctor", "--help"]),
         ("help-eval.txt", &["eval", "--help"]),
     ] {
         // Neither the terminal's width nor what is built in may show.

@@ -1,6 +1,7 @@
 //! How right labels are and what is learned from images, with the real binary and the fixture model; and
 //! every metric against scikit-learn on 2,000 drawings.
 
+use crate::golden;
 use crate::world::{CAT, CAT_BYTES, MODEL, TREE, TREE_BYTES, TRUNCATED, clipclass, records_of, refusal};
 use crate::world::{stderr_of, stdout_of, tar_of};
 use clipclass::eval::calibration::{Calibration, softmax_loss};
@@ -16,27 +17,24 @@ use std::process::Command;
 use tempfile::TempDir;
 
 /// Logits of 2,000 drawings with 16 things and 9 colours, and which of either each is.
-struct Drawings {
-    logits: Vec<Vec<f32>>,
-    things: Vec<usize>,
-    colours: Vec<usize>,
+pub struct Drawings {
+    pub logits: Vec<Vec<f32>>,
+    pub things: Vec<usize>,
+    pub colours: Vec<usize>,
     golden: Value,
 }
 
 const THINGS: usize = 16;
 const LABELS: usize = 25;
 
-fn drawings() -> Drawings {
+pub fn drawings() -> Drawings {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/golden");
     let bytes = fs::read(folder.join("metrics.safetensors")).unwrap();
     let tensors = SafeTensors::deserialize(&bytes).unwrap();
-    let values = tensors.tensor("logits").unwrap();
-    let pairs = values.data().as_chunks().0.iter();
-    let values: Vec<f32> = pairs.map(|pair| half::f16::from_le_bytes(*pair).to_f32()).collect();
     let truth = tensors.tensor("truth").unwrap();
     let column = |i: usize| truth.data().iter().skip(i).step_by(2).map(|&label| label.into()).collect();
     Drawings {
-        logits: values.chunks(LABELS).map(<[f32]>::to_vec).collect(),
+        logits: golden::rows("fixtures/golden/metrics.safetensors", "logits"),
         things: column(0),
         colours: column(1),
         golden: serde_json::from_slice(&fs::read(folder.join("metrics.json")).unwrap()).unwrap(),
@@ -335,6 +333,11 @@ fn nothing_to_evaluate_and_too_few_images_to_fit_to_are_told() {
     let folder = folder_of(&[("zebra/1.jpg", TREE_BYTES)]);
     let told = refusal(&eval(&[folder.path()], "a cat,a tree", &[]).output().unwrap());
     assert!(told.contains("zebra") && told.contains("--classes"), "{told}");
+    let truth = folder.path().join("truth.csv");
+    fs::write(&truth, "image,label\nelsewhere/2.jpg,a tree\n").unwrap();
+    let mut command = eval(&[folder.path()], "a cat,a tree", &["--truth", truth.to_str().unwrap()]);
+    let told = refusal(&command.output().unwrap());
+    assert!(told.contains("truth.csv names none of the 1 images"), "{told}");
     let few = folder_of(&[("a tree/1.jpg", TREE_BYTES)]);
     let file = few.path().join("fit.json");
     let told =
@@ -360,6 +363,14 @@ fn a_classifier_file_is_used_whole_and_refuses_what_it_was_not_made_with() {
     assert_eq!((&fit["fit"]["images"], &fit["fit"]["parts"]), (&30.into(), &5.into()));
     let stderr = stderr_of(&output, 0);
     assert!(stderr.contains("1 labels have too few images") && stderr.contains("a boat 0"), "{stderr}");
+    assert!(stderr.contains("these images are too easy to tell how sure to be"), "{stderr}");
+    assert!(!stderr.contains("no part of what --fit learns"), "{stderr}");
+    let mut command = eval(&[folder.path()], "a cat,a tree,a boat", &arguments);
+    let stderr = stderr_of(&command.args(["--threshold", "0.5"]).output().unwrap(), 0);
+    assert!(stderr.contains("--threshold, --min-cosine and --min-margin are no part of what --fit learns"));
+    let much = ["--fit", path, "--coverage", "0.99"];
+    let told = refusal(&eval(&[folder.path()], "a cat,a tree", &much).output().unwrap());
+    assert!(told.contains("24 images are too few") && told.contains("about 124 in all"), "{told}");
     let use_it = |more: &[&str]| {
         let mut command = clipclass();
         command.args([TREE, CAT, "--json", "--classifier", path]).args(more);

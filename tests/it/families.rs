@@ -3,18 +3,17 @@
 //!
 //! `fixtures/families.py` made the goldens.
 
-use crate::formula::{uniform, weight};
 use crate::golden::{assert_same_embeddings, json, rows, rows_of};
 use crate::world::{LABELS, MODEL, clipclass, records_of, refusal, stdout_of};
 use anyhow::Result;
 use clipclass::hub::{FileRole, OpenFile, WeightFiles};
 use clipclass::model::backend::{Backend, Products};
 use clipclass::model::config::ModelConfig;
+use clipclass::model::formula::{uniform, write_checkpoint};
 use clipclass::model::layout::Layout;
 use clipclass::model::tower::{TextTower, TextWeights, VisionTower, VisionWeights};
 use clipclass::model::weights::Weights;
 use clipclass::pixels::{Filter, Picture, Pixels, Resize, Transform};
-use safetensors::tensor::{Dtype, TensorView};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -79,15 +78,6 @@ fn config_of(network: &Network) -> Result<ModelConfig> {
     Ok(config)
 }
 
-/// Writes a checkpoint with the formula's weights.
-fn write_weights(file: &Path, tensors: &BTreeMap<String, Vec<usize>>) {
-    let values: Vec<_> = tensors.iter().map(|(name, shape)| (name, shape, weight(name, shape))).collect();
-    let views = values.iter().map(|(name, shape, values)| {
-        (name, TensorView::new(Dtype::F32, (*shape).clone(), bytemuck::cast_slice(values)).unwrap())
-    });
-    safetensors::serialize_to_file(views, None, file).unwrap();
-}
-
 fn images_of(config: &ModelConfig, count: usize) -> Vec<Pixels> {
     let size = config.vision.image_size;
     let image = |i: usize| uniform(&format!("pixels.{i}"), 3 * size * size, 1 - 3 * i as i32);
@@ -102,7 +92,7 @@ struct Towers {
 fn towers_of(network: &Network, config: &ModelConfig) -> Towers {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("model.safetensors");
-    write_weights(&file, &network.tensors);
+    write_checkpoint(&file, &network.tensors).unwrap();
     let weights = Weights::open(&WeightFiles::Safetensors(vec![file]), network.layout.layout()).unwrap();
     let towers = Towers {
         vision: VisionWeights::find(&weights, config).unwrap(),
@@ -175,6 +165,88 @@ fn every_variant_points_the_same_way_in_int8() {
 fn well_known_models_have_the_embeddings_of_their_originals_by_their_own_configurations() {
     let compared = assert_same_networks("models", &Backend::Kernels(Products::F32), |_| true);
     assert!(compared >= 50, "{compared}");
+}
+
+/// A row of the README's table, and of each of its models the networks that prove it.
+type Section = (&'static str, &'static [(&'static str, &'static [&'static str])]);
+
+/// What the README's table says that runs, line by line, and the networks that prove it by their own
+/// configurations. What is in brackets there is a remark.
+const RUNS: &[Section] = &[
+    (
+        "Hugging Face `CLIPModel`",
+        &[
+            ("OpenAI B/32", &["openai/clip-vit-base-patch32"]),
+            ("B/16", &["openai/clip-vit-base-patch16"]),
+            ("L/14", &["openai/clip-vit-large-patch14"]),
+            ("L/14-336", &["openai/clip-vit-large-patch14-336"]),
+            ("LAION H/14", &["laion/CLIP-ViT-H-14-laion2B-s32B-b79K"]),
+        ],
+    ),
+    (
+        "Hugging Face `SiglipModel`",
+        &[
+            (
+                "SigLIP and SigLIP 2 of fixed sizes: B",
+                &["google/siglip-base-patch16-224", "google/siglip2-base-patch16-224"],
+            ),
+            ("L", &["google/siglip-large-patch16-384", "google/siglip2-large-patch16-256"]),
+            ("so400m", &["google/siglip-so400m-patch14-384", "google/siglip2-so400m-patch14-384"]),
+            ("giant-opt", &["google/siglip2-giant-opt-patch16-256"]),
+            ("multilingual", &["google/siglip-base-patch16-256-multilingual"]),
+        ],
+    ),
+    (
+        "Hugging Face `MetaClip2Model`",
+        &[("MetaCLIP 2 worldwide", &["facebook/metaclip-2-worldwide-huge-quickgelu"])],
+    ),
+    (
+        "open_clip, plain ViT",
+        &[
+            ("B/32", &["ViT-B-32", "ViT-B-32-quickgelu"]),
+            ("B/32-256", &["ViT-B-32-256"]),
+            ("B/16", &["ViT-B-16", "ViT-B-16-quickgelu"]),
+            ("B/16-plus", &["ViT-B-16-plus-240"]),
+            ("L/14", &["ViT-L-14", "ViT-L-14-quickgelu"]),
+            ("H/14", &["ViT-H-14", "ViT-H-14-quickgelu"]),
+            ("g/14", &["ViT-g-14"]),
+            ("bigG/14", &["ViT-bigG-14"]),
+            ("CLIPA", &["ViT-L-14-CLIPA", "ViT-H-14-CLIPA"]),
+            ("worldwide", &["ViT-L-14-worldwide", "ViT-H-14-worldwide-quickgelu"]),
+        ],
+    ),
+    (
+        "open_clip, timm ViT",
+        &[
+            ("SigLIP", &["ViT-B-16-SigLIP", "ViT-L-16-SigLIP-256", "ViT-SO400M-14-SigLIP"]),
+            ("SigLIP 2", &["ViT-B-16-SigLIP2", "ViT-SO400M-14-SigLIP2", "ViT-gopt-16-SigLIP2-256"]),
+            ("MobileCLIP2-L/14", &["MobileCLIP2-L-14"]),
+        ],
+    ),
+];
+
+#[test]
+fn every_line_of_the_readmes_table_of_what_runs_is_proved_by_a_network() {
+    let readme = fs::read_to_string("README.md").unwrap();
+    let table = readme.lines().skip_while(|line| !line.starts_with("| layout | models |")).skip(2);
+    let lines: Vec<_> = table.take_while(|line| line.starts_with('|')).collect();
+    assert_eq!(lines.len(), RUNS.len(), "{lines:?}");
+    let proved: Vec<_> = networks("models").into_iter().map(|network| network.name).collect();
+    for (line, (layout, models)) in lines.iter().zip(RUNS) {
+        let mut cells = line.trim_matches('|').split('|').map(str::trim);
+        assert_eq!(cells.next(), Some(*layout));
+        let mut plain = String::new();
+        let mut depth = 0;
+        for c in cells.next().unwrap().chars() {
+            depth += i32::from(c == '(') - i32::from(c == ')');
+            plain.extend((depth == 0 && c != ')').then_some(c));
+        }
+        let said: Vec<_> = plain.split([',', ';']).map(str::trim).collect();
+        assert_eq!(said, models.iter().map(|(model, _)| *model).collect::<Vec<_>>(), "{line}");
+        for network in models.iter().flat_map(|(_, networks)| *networks) {
+            assert!(proved.iter().any(|name| name == network), "{network}");
+        }
+    }
 }
 
 /// `python fixtures/families.py large` makes the goldens; weights take 6 GB of disk and of memory.

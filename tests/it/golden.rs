@@ -1,7 +1,7 @@
 //! What the Python originals said, and how near ours is.
 
 use candle_core::Tensor;
-use safetensors::tensor::SafeTensors;
+use safetensors::tensor::{Dtype, SafeTensors};
 use serde_json::Value;
 use std::fs;
 
@@ -10,13 +10,22 @@ pub fn json(path: &str) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
-/// The rows of a golden tensor.
+/// The rows of a golden tensor, f32 or f16.
 pub fn rows(file: &str, name: &str) -> Vec<Vec<f32>> {
     let bytes = fs::read(file).unwrap();
     let tensors = SafeTensors::deserialize(&bytes).unwrap();
     let tensor = tensors.tensor(name).unwrap();
     let width = *tensor.shape().last().unwrap();
-    let values: Vec<_> = tensor.data().as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+    let values: Vec<_> = match tensor.dtype() {
+        Dtype::F16 => tensor
+            .data()
+            .as_chunks()
+            .0
+            .iter()
+            .map(|bytes| half::f16::from_le_bytes(*bytes).to_f32())
+            .collect(),
+        _ => tensor.data().as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect(),
+    };
     values.chunks_exact(width).map(<[f32]>::to_vec).collect()
 }
 

@@ -6,12 +6,14 @@ mod cli;
 mod containers;
 #[cfg(unix)]
 mod docs;
+mod doctor;
 mod eval;
 mod families;
 #[cfg(unix)]
 mod first_minute;
-mod formula;
+mod fits;
 mod golden;
+mod hostile;
 mod html;
 mod hub;
 mod input;
@@ -22,6 +24,7 @@ mod oracle;
 mod parity;
 mod pinned;
 mod pixels;
+mod records;
 mod runs;
 mod server;
 #[cfg(unix)]

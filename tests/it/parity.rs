@@ -2,20 +2,19 @@
 //!
 //! `fixtures/README.md` says what made them. What Pillow says is in `pixels.rs`.
 
-use crate::formula::{uniform, weight};
 use crate::golden::{assert_same_embeddings, json, rows, rows_of};
 use crate::world::{MODEL, clipclass};
 use anyhow::Result;
 use clipclass::hub::{FileRole, OpenFile, TokenizerFiles, WeightFiles};
 use clipclass::model::backend::{Backend, Products};
 use clipclass::model::config::ModelConfig;
+use clipclass::model::formula::{uniform, write_checkpoint};
 use clipclass::model::layout::Layout;
 use clipclass::model::tokenizer::cleaning::{FolderCleaning, TextCleaning};
 use clipclass::model::tokenizer::{Dialect, PromptFormat, Tokenizer};
 use clipclass::model::tower::{TextTower, TextWeights, VisionTower, VisionWeights};
 use clipclass::model::weights::Weights;
 use clipclass::pixels::Pixels;
-use safetensors::tensor::{Dtype, TensorView};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
@@ -146,13 +145,7 @@ fn assert_same_network(name: &str) {
     fs::write(&file, network["config"].to_string()).unwrap();
     let config = read_config(&file).unwrap();
     let file = folder.path().join("model.safetensors");
-    let values: Vec<_> =
-        tensors_of(&config).into_iter().map(|(name, shape)| (weight(&name, &shape), name, shape)).collect();
-    let views = values.iter().map(|(values, name, shape)| {
-        (name, TensorView::new(Dtype::F32, shape.clone(), bytemuck::cast_slice(values)).unwrap())
-    });
-    safetensors::serialize_to_file(views, None, &file).unwrap();
-    drop(values);
+    write_checkpoint(&file, &tensors_of(&config)).unwrap();
 
     let weights = Weights::open(&WeightFiles::Safetensors(vec![file]), Layout::HuggingFace).unwrap();
     let vision = VisionWeights::find(&weights, &config).unwrap();

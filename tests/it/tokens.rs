@@ -9,8 +9,12 @@ use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+fn read(file: impl AsRef<Path>) -> Value {
+    serde_json::from_slice(&fs::read(file).unwrap()).unwrap()
+}
+
 fn golden() -> Value {
-    serde_json::from_slice(&fs::read("fixtures/golden/tokenizers.json").unwrap()).unwrap()
+    read("fixtures/golden/tokenizers.json")
 }
 
 fn json(folder: &str) -> TokenizerFiles {
@@ -28,15 +32,79 @@ fn byte_pairs(folder: &str) -> TokenizerFiles {
 
 /// How a kind of tokenizer takes prompts.
 fn format(dialect: Dialect, cleaning: FolderCleaning) -> PromptFormat {
-    let context = if dialect == Dialect::OpenClip { 77 } else { 64 };
+    let context = if matches!(dialect, Dialect::Clip | Dialect::OpenClip) { 77 } else { 64 };
     PromptFormat { dialect, context, cleaning }
+}
+
+/// What the goldens call a kind of tokenizer, and what it is here.
+type Kind = (&'static str, TokenizerFiles, PromptFormat, TextCleaning);
+
+/// Kinds that open_clip has.
+fn open_clip() -> Vec<Kind> {
+    let own = format(Dialect::OpenClip, FolderCleaning::Lower);
+    let named = |dialect, cleaning| format(dialect, cleaning);
+    let siglip = named(Dialect::Siglip, FolderCleaning::Canonicalize);
+    let bert = named(Dialect::Bert(Separator::Kept), FolderCleaning::Whitespace);
+    let other = named(Dialect::OfVocabulary, FolderCleaning::Whitespace);
+    let canonical = named(Dialect::OfVocabulary, FolderCleaning::Canonicalize);
+    let fairseq = TokenizerFiles::XlmRoberta("fixtures/xlm-roberta-tokenizer/sentencepiece.bpe.model".into());
+    vec![
+        ("open_clip tiny", json("tiny-clip"), own, TextCleaning::Folder),
+        ("open_clip tiny", byte_pairs("tiny-clip"), own, TextCleaning::Folder),
+        ("siglip open_clip", json("siglip-tokenizer"), siglip, TextCleaning::Canonical),
+        ("siglip open_clip", json("siglip-tokenizer"), siglip, TextCleaning::Folder),
+        ("siglip2 open_clip", json("siglip2-tokenizer"), siglip, TextCleaning::Canonical),
+        ("siglip2 open_clip", json("siglip2-tokenizer"), siglip, TextCleaning::Folder),
+        ("bert open_clip", json("bert-tokenizer"), bert, TextCleaning::Folder),
+        ("xlm-roberta open_clip", json("xlm-roberta-tokenizer"), other, TextCleaning::Folder),
+        ("xlm-roberta open_clip", fairseq, other, TextCleaning::Folder),
+        ("t5 open_clip", spiece("t5-tokenizer"), other, TextCleaning::Folder),
+        ("t5 canonical", spiece("t5-tokenizer"), canonical, TextCleaning::Folder),
+        ("t5 siglip canonical", spiece("siglip-tokenizer"), canonical, TextCleaning::Folder),
+        ("t5 json canonical", json("siglip-tokenizer"), canonical, TextCleaning::Folder),
+    ]
+}
+
+/// Kinds that transformers has.
+fn transformers() -> Vec<Kind> {
+    let siglip = format(Dialect::Siglip, FolderCleaning::Nothing);
+    let metaclip = format(Dialect::OfVocabulary, FolderCleaning::Nothing);
+    let fairseq = TokenizerFiles::XlmRoberta("fixtures/xlm-roberta-tokenizer/sentencepiece.bpe.model".into());
+    vec![
+        ("siglip json canonical", json("siglip-tokenizer"), siglip, TextCleaning::Canonical),
+        ("siglip spiece canonical", spiece("siglip-tokenizer"), siglip, TextCleaning::Canonical),
+        ("siglip spiece folder", spiece("siglip-tokenizer"), siglip, TextCleaning::Folder),
+        ("siglip2 canonical", json("siglip2-tokenizer"), siglip, TextCleaning::Canonical),
+        ("siglip2 folder", json("siglip2-tokenizer"), siglip, TextCleaning::Folder),
+        ("xlm-roberta folder", json("xlm-roberta-tokenizer"), metaclip, TextCleaning::Folder),
+        ("xlm-roberta alone", fairseq, metaclip, TextCleaning::Folder),
+    ]
+}
+
+/// Kinds that SentencePiece has.
+fn sentencepiece() -> Vec<Kind> {
+    let siglip = format(Dialect::Siglip, FolderCleaning::Nothing);
+    vec![
+        ("siglip spiece none", spiece("siglip-tokenizer"), siglip, TextCleaning::None),
+        ("unigram bytes", spiece("unigram-bytes"), siglip, TextCleaning::None),
+    ]
+}
+
+/// CLIP's own vocabulary, if it is there: it is too large for the repository.
+fn clips_own() -> Option<TokenizerFiles> {
+    let folder = "clip-vocab";
+    if !PathBuf::from("fixtures").join(folder).exists() {
+        assert!(std::env::var_os("CI").is_none(), "make it with: python fixtures/vocab.py");
+        eprintln!("skipped: make {folder} with python fixtures/vocab.py");
+        return None;
+    }
+    Some(byte_pairs(folder))
 }
 
 /// Compares the ids of all prompts with those of the original.
 #[track_caller]
-fn assert_same_ids(kind: &str, files: &TokenizerFiles, format: PromptFormat, text_cleaning: TextCleaning) {
-    let tokenizer = Tokenizer::read(&files.open().unwrap(), format, text_cleaning).unwrap();
-    let golden = golden();
+fn assert_same_ids(golden: &Value, (kind, files, format, text_cleaning): &Kind) {
+    let tokenizer = Tokenizer::read(&files.open().unwrap(), *format, *text_cleaning).unwrap();
     let prompts = golden["prompts"].as_array().unwrap();
     assert!(prompts.len() >= 200);
     let mut wrong = Vec::new();
@@ -54,58 +122,42 @@ fn assert_same_ids(kind: &str, files: &TokenizerFiles, format: PromptFormat, tex
 }
 
 #[test]
-fn open_clips_words_are_those_of_its_own_tokenizer() {
-    let format = format(Dialect::OpenClip, FolderCleaning::Lower);
-    for files in [json("tiny-clip"), byte_pairs("tiny-clip")] {
-        assert_same_ids("open_clip tiny", &files, format, TextCleaning::Folder);
+fn ids_in_open_clip_are_those_of_its_tokenizers() {
+    let golden = golden();
+    open_clip().iter().for_each(|kind| assert_same_ids(&golden, kind));
+    if let Some(files) = clips_own() {
+        let own = format(Dialect::OpenClip, FolderCleaning::Lower);
+        assert_same_ids(&golden, &("open_clip clip", files, own, TextCleaning::Folder));
     }
-    let folder = "clip-vocab";
-    if !PathBuf::from("fixtures").join(folder).exists() {
-        // The vocabulary is too large for the repository.
-        assert!(std::env::var_os("CI").is_none(), "make it with: python fixtures/vocab.py");
-        eprintln!("skipped: make {folder} with python fixtures/vocab.py");
-        return;
-    }
-    assert_same_ids("open_clip clip", &byte_pairs(folder), format, TextCleaning::Folder);
 }
 
 #[test]
-fn siglips_ids_are_those_of_transformers_from_either_file() {
-    let format = format(Dialect::Siglip, FolderCleaning::Nothing);
-    let (fast, slow) = (json("siglip-tokenizer"), spiece("siglip-tokenizer"));
-    assert_same_ids("siglip json canonical", &fast, format, TextCleaning::Canonical);
-    assert_same_ids("siglip spiece canonical", &slow, format, TextCleaning::Canonical);
-    assert_same_ids("siglip spiece folder", &slow, format, TextCleaning::Folder);
+fn ids_in_transformers_are_those_of_its_tokenizers() {
+    let golden = golden();
+    transformers().iter().for_each(|kind| assert_same_ids(&golden, kind));
 }
 
 #[test]
 fn pieces_are_those_of_sentencepiece_itself() {
-    let format = format(Dialect::Siglip, FolderCleaning::Nothing);
-    assert_same_ids("siglip spiece none", &spiece("siglip-tokenizer"), format, TextCleaning::None);
-    assert_same_ids("unigram bytes", &spiece("unigram-bytes"), format, TextCleaning::None);
+    let golden = golden();
+    sentencepiece().iter().for_each(|kind| assert_same_ids(&golden, kind));
 }
 
+/// `python fixtures/tokens.py random 6000 1 FILE` makes the file.
 #[test]
-fn siglip_2s_ids_are_those_of_transformers() {
-    let format = format(Dialect::Siglip, FolderCleaning::Nothing);
-    let files = json("siglip2-tokenizer");
-    assert_same_ids("siglip2 canonical", &files, format, TextCleaning::Canonical);
-    assert_same_ids("siglip2 folder", &files, format, TextCleaning::Folder);
-}
-
-#[test]
-fn ids_of_siglip_in_open_clip_are_those_of_its_tokenizers() {
-    let format = format(Dialect::Siglip, FolderCleaning::Canonicalize);
-    for text_cleaning in [TextCleaning::Canonical, TextCleaning::Folder] {
-        assert_same_ids("siglip open_clip", &json("siglip-tokenizer"), format, text_cleaning);
-        assert_same_ids("siglip2 open_clip", &json("siglip2-tokenizer"), format, text_cleaning);
-    }
-}
-
-#[test]
-fn word_pieces_in_open_clip_are_those_of_its_tokenizers() {
-    let format = format(Dialect::Bert(Separator::Kept), FolderCleaning::Whitespace);
-    assert_same_ids("bert open_clip", &json("bert-tokenizer"), format, TextCleaning::Folder);
+#[ignore = "of every character and of random prompts, in the file that CLIPCLASS_PROMPTS names"]
+fn ids_of_random_prompts_are_those_of_the_originals() {
+    let golden = read(std::env::var_os("CLIPCLASS_PROMPTS").expect("CLIPCLASS_PROMPTS names a file"));
+    let clip = format(Dialect::Clip, FolderCleaning::Nothing);
+    let own = format(Dialect::OpenClip, FolderCleaning::Lower);
+    let clips_own = clips_own().expect("python fixtures/vocab.py makes the vocabulary");
+    let kinds = [open_clip(), transformers(), sentencepiece()].concat().into_iter().chain([
+        ("open_clip clip", clips_own.clone(), own, TextCleaning::Folder),
+        ("clip clip", clips_own, clip, TextCleaning::Folder),
+        ("clip tiny", json("tiny-clip"), clip, TextCleaning::Folder),
+    ]);
+    let wrong = kinds.filter(|kind| std::panic::catch_unwind(|| assert_same_ids(&golden, kind)).is_err());
+    assert_eq!(wrong.map(|(name, ..)| name).collect::<Vec<_>>(), [""; 0]);
 }
 
 #[test]

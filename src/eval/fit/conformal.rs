@@ -13,6 +13,13 @@ pub fn set_probability(mut probabilities: Vec<f32>, coverage: f32) -> Option<f32
     probabilities.get(place).copied()
 }
 
+/// How many images there have to be for that.
+pub fn images_for(coverage: f32) -> usize {
+    let needed = |images: &usize| set_probability(vec![0.0; *images], coverage).is_some();
+    let about = (1.0 / (1.0 - f64::from(coverage))) as usize;
+    (about.saturating_sub(3)..).find(needed).unwrap_or(about)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -24,6 +31,7 @@ mod tests {
         assert_eq!(set_probability(probabilities.clone(), 0.9), Some(0.1));
         assert_eq!(set_probability(probabilities[..8].to_vec(), 0.9), None);
         assert_eq!(set_probability(probabilities[..9].to_vec(), 0.9), Some(0.05));
+        assert_eq!([0.5, 0.9, 0.99, 0.999].map(images_for), [1, 9, 99, 999]);
     }
 
     #[test]

@@ -10,37 +10,36 @@ const MOST_LOST: f64 = 0.035;
 /// Levels of each threshold that are tried, from none to all that may be lost.
 const LEVELS: usize = 16;
 
-/// What is said of an image's best label: its probability, its cosine, and its margin.
-pub type BestLabel = [f32; 3];
+/// What is said of an image's best label.
+const QUANTITIES: usize = 4;
 
-/// The three thresholds that together reject most of the images that are none, for what they lose of the
-/// known ones. `lost` of these were lost before, of so many in `known_in_all`.
+/// Its probability, its cosine, its contrast, and its margin.
+pub type BestLabel = [f32; QUANTITIES];
+
+/// A choice of levels, one of each quantity.
+type Levels = [usize; QUANTITIES];
+
+/// The thresholds that together reject most of the images that are none, for what they lose of the known
+/// ones. `lost` of these were lost before, of so many in `known_in_all`.
 pub fn fit_none(known: &[BestLabel], none: &[BestLabel], lost: usize, known_in_all: usize) -> NoneRule {
     let budget =
         ((MOST_LOST * known_in_all as f64) as usize).saturating_sub(lost).min(known.len().saturating_sub(1));
-    let thresholds: [Vec<Option<f32>>; 3] = [0, 1, 2].map(|quantity| levels(known, quantity, budget));
+    let thresholds = std::array::from_fn(|quantity| levels(known, quantity, budget));
     let known_passing = passing(known, &thresholds);
     let none_passing = passing(none, &thresholds);
     let share = |count: u32, of: usize| f64::from(count) / of.max(1) as f64;
-    let mut best = (f64::NEG_INFINITY, [0; 3]);
-    for a in 0..LEVELS {
-        for b in 0..LEVELS {
-            for c in 0..LEVELS {
-                let kept = known_passing[a][b][c];
-                if known.len() - (kept as usize) > budget {
-                    continue;
-                }
-                // Youden's index: the share of the one kind that passes less that of the other.
-                let index = share(kept, known.len()) - share(none_passing[a][b][c], none.len());
-                // Of equals the first has the lowest thresholds.
-                if index > best.0 {
-                    best = (index, [a, b, c]);
-                }
-            }
+    let mut best = (f64::NEG_INFINITY, 0);
+    for (choice, (kept, taken)) in known_passing.into_iter().zip(none_passing).enumerate() {
+        // Youden's index: the share of the one kind that passes less that of the other.
+        let index = share(kept, known.len()) - share(taken, none.len());
+        // Of equals the first has the lowest thresholds.
+        if known.len() - (kept as usize) <= budget && index > best.0 {
+            best = (index, choice);
         }
     }
-    let [a, b, c] = best.1;
-    NoneRule { threshold: thresholds[0][a], min_cosine: thresholds[1][b], min_margin: thresholds[2][c] }
+    let levels = levels_of(best.1);
+    let least = |quantity: usize| thresholds[quantity][levels[quantity]];
+    NoneRule { threshold: least(0), min_cosine: least(1), min_contrast: least(2), min_margin: least(3) }
 }
 
 /// Thresholds of one quantity, which lose more and more of the known.
@@ -60,30 +59,37 @@ fn levels(known: &[BestLabel], quantity: usize, budget: usize) -> Vec<Option<f32
     (0..LEVELS).map(level).collect()
 }
 
+/// Where a choice of levels stands among all.
+fn place(levels: Levels) -> usize {
+    levels.into_iter().fold(0, |place, level| place * LEVELS + level)
+}
+
+/// The choice of levels that stands there.
+fn levels_of(place: usize) -> Levels {
+    std::array::from_fn(|quantity| place / stride(quantity) % LEVELS)
+}
+
+/// How far choices are apart that differ by one level of a quantity.
+fn stride(quantity: usize) -> usize {
+    LEVELS.pow((QUANTITIES - 1 - quantity) as u32)
+}
+
 /// How many images pass with each choice of levels.
-fn passing(images: &[BestLabel], thresholds: &[Vec<Option<f32>>; 3]) -> Vec<Vec<Vec<u32>>> {
-    let mut counts = vec![vec![vec![0u32; LEVELS]; LEVELS]; LEVELS];
+fn passing(images: &[BestLabel], thresholds: &[Vec<Option<f32>>; QUANTITIES]) -> Vec<u32> {
+    let mut counts = vec![0; stride(0) * LEVELS];
     for best in images {
         // Levels rise, so an image passes all up to one, and the first rejects none.
         let highest = |quantity: usize| {
             let passes = |least: &Option<f32>| least.is_none_or(|least| best[quantity] >= least);
             thresholds[quantity].partition_point(passes) - 1
         };
-        counts[highest(0)][highest(1)][highest(2)] += 1;
+        counts[place(std::array::from_fn(highest))] += 1;
     }
-    // From counts of images whose highest levels these are to those that pass them.
-    for a in (0..LEVELS).rev() {
-        for b in (0..LEVELS).rev() {
-            for c in (0..LEVELS).rev() {
-                let at = |a: usize, b: usize, c: usize| {
-                    counts.get(a).and_then(|x| x.get(b)).and_then(|x| x.get(c)).copied().unwrap_or(0)
-                };
-                let (one, two, three) = (
-                    at(a + 1, b, c) + at(a, b + 1, c) + at(a, b, c + 1),
-                    at(a + 1, b + 1, c) + at(a + 1, b, c + 1) + at(a, b + 1, c + 1),
-                    at(a + 1, b + 1, c + 1),
-                );
-                counts[a][b][c] += one + three - two;
+    // From counts of images whose highest levels these are to those that pass them, a quantity at a time.
+    for quantity in 0..QUANTITIES {
+        for place in (0..counts.len()).rev() {
+            if levels_of(place)[quantity] + 1 < LEVELS {
+                counts[place] += counts[place + stride(quantity)];
             }
         }
     }
@@ -96,8 +102,9 @@ mod tests {
 
     /// Known images of which one in a hundred is doubtful, and images that are none, told by the cosine.
     fn images() -> (Vec<BestLabel>, Vec<BestLabel>) {
-        let known = (0..200).map(|i| [0.9, if i % 100 == 0 { 0.15 } else { 0.3 + i as f32 * 1e-4 }, 0.8]);
-        let none = (0..50).map(|i| [0.95, 0.2 + i as f32 * 1e-4, 0.9]);
+        let known =
+            (0..200).map(|i| [0.9, if i % 100 == 0 { 0.15 } else { 0.3 + i as f32 * 1e-4 }, 0.1, 0.8]);
+        let none = (0..50).map(|i| [0.95, 0.2 + i as f32 * 1e-4, 0.1, 0.9]);
         (known.collect(), none.collect())
     }
 
@@ -105,9 +112,14 @@ mod tests {
     fn the_quantity_that_tells_is_found_and_no_other_is_used() {
         let (known, none) = images();
         let rule = fit_none(&known, &none, 0, 200);
-        assert_eq!((rule.threshold, rule.min_margin), (None, None));
+        assert_eq!((rule.threshold, rule.min_contrast, rule.min_margin), (None, None, None));
         let cosine = rule.min_cosine.unwrap();
         assert!(cosine > 0.205 && cosine <= 0.3001, "{cosine}");
+        let contrasted = |images: Vec<BestLabel>| -> Vec<_> {
+            images.into_iter().map(|[a, b, c, d]| [a, c, b, d]).collect()
+        };
+        let rule = fit_none(&contrasted(known), &contrasted(none), 0, 200);
+        assert_eq!((rule.min_cosine, rule.min_contrast), (None, Some(cosine)));
     }
 
     #[test]
@@ -115,28 +127,27 @@ mod tests {
         let (known, none) = images();
         // Seven of 200 may be lost, and eight were.
         let rule = fit_none(&known, &none, 8, 200);
+        let least = [rule.threshold, rule.min_cosine, rule.min_contrast, rule.min_margin];
         let passes = |best: &BestLabel| {
-            best[0] >= rule.threshold.unwrap_or(0.0)
-                && best[1] >= rule.min_cosine.unwrap_or(-1.0)
-                && best[2] >= rule.min_margin.unwrap_or(0.0)
+            best.iter().zip(least).all(|(value, least)| least.is_none_or(|least| *value >= least))
         };
         assert!(known.iter().all(passes));
     }
 
     #[test]
     fn images_that_pass_are_counted_at_every_choice_of_levels() {
-        let value = |i: usize, step: usize| (i * step % 97) as f32;
-        let known: Vec<BestLabel> = (0..97).map(|i| [value(i, 5), value(i, 11), value(i, 31)]).collect();
-        let thresholds = [0, 1, 2].map(|quantity| levels(&known, quantity, 60));
+        let known: Vec<BestLabel> =
+            (0..97).map(|i| [5, 11, 31, 43].map(|step| (i * step % 97) as f32)).collect();
+        let thresholds = std::array::from_fn(|quantity| levels(&known, quantity, 60));
         let counts = passing(&known, &thresholds);
-        for [a, b, c] in [[0, 0, 0], [3, 0, 7], [15, 15, 15], [1, 14, 2], [9, 9, 0]] {
+        for choice in [[0, 0, 0, 0], [3, 0, 7, 1], [15, 15, 15, 15], [1, 14, 2, 0], [9, 9, 0, 9]] {
             let passes = |best: &&BestLabel| {
-                [a, b, c]
-                    .iter()
-                    .enumerate()
-                    .all(|(q, &level)| thresholds[q][level].is_none_or(|least| best[q] >= least))
+                let reaches =
+                    |(q, &level): (usize, &usize)| thresholds[q][level].is_none_or(|least| best[q] >= least);
+                choice.iter().enumerate().all(reaches)
             };
-            assert_eq!(counts[a][b][c] as usize, known.iter().filter(passes).count(), "{a} {b} {c}");
+            assert_eq!(levels_of(place(choice)), choice);
+            assert_eq!(counts[place(choice)] as usize, known.iter().filter(passes).count(), "{choice:?}");
         }
     }
 }

@@ -49,7 +49,7 @@ struct Report<'a> {
     failures: &'a [FailedImage],
     left_out: &'a LeftOut,
     #[serde(skip_serializing_if = "Option::is_none")]
-    fit: &'a Option<Value>,
+    fit: Option<&'a Value>,
 }
 
 #[derive(Serialize)]
@@ -75,16 +75,9 @@ pub(super) fn write(report: &EvalReport, out: &mut dyn Write) -> Result<()> {
         f1: report.decides.then(|| count.f1()),
         support: count.support,
     };
-    // Images without a label, or without a prediction, are a class of their own where there are any.
-    let none = report
-        .confusion
-        .as_ref()
-        .map(|confusion| confusion.classes(report.label_count + 1)[report.label_count]);
-    let has_none = none.is_some_and(|none| none.support + none.predicted > 0);
-    let matrix_classes = report.label_count + usize::from(has_none);
+    let told = report.confusion_names();
+    let matrix_classes = report.matrix_classes();
     let matrix = |confusion: &Confusion| confusion.matrix(matrix_classes);
-    let mut told = names[..report.label_count].to_vec();
-    told.push(crate::eval::truth::NONE);
     let json = Report {
         images: report.images,
         failed: report.failed,
@@ -113,7 +106,7 @@ pub(super) fn write(report: &EvalReport, out: &mut dyn Write) -> Result<()> {
         mistakes_in_all: report.mistakes.count(),
         failures: &report.failures,
         left_out: &report.left_out,
-        fit: &report.fit,
+        fit: report.fit.as_ref().map(|fitted| &fitted.report),
     };
     serde_json::to_writer(&mut *out, &json)?;
     Ok(out.write_all(b"\n")?)

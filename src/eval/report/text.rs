@@ -24,7 +24,7 @@ pub(super) fn write(report: &EvalReport, out: &mut dyn Write) -> Result<()> {
     write_mistakes(report, out)?;
     write_failures(report, out)?;
     match &report.fit {
-        Some(fit) => write_fit(fit, out),
+        Some(fitted) => write_fit(&fitted.report, out),
         None => Ok(()),
     }
 }
@@ -127,9 +127,7 @@ fn write_classes(report: &EvalReport, out: &mut dyn Write) -> Result<()> {
 
 fn write_confusions(report: &EvalReport, out: &mut dyn Write) -> Result<()> {
     let Some(confusion) = &report.confusion else { return Ok(()) };
-    let mut names: Vec<_> = report.class_names[..report.label_count].iter().map(String::as_str).collect();
-    names.push(crate::eval::truth::NONE);
-    let worst = confusion.worst(&names, MOST_ROWS);
+    let worst = confusion.worst(&report.confusion_names(), MOST_ROWS);
     if worst.is_empty() {
         return Ok(());
     }

@@ -12,7 +12,7 @@ use super::activation::Activation;
 use super::instructions::{FloatSet, Int8Set};
 use super::matmul::{Target, Weight};
 use super::output::Region;
-use super::simd::{Kernel, Simd, dispatch, dispatch_on};
+use super::simd::{Factors, Kernel, Simd, dispatch, dispatch_on};
 use bytes::Bytes;
 use product::{Panel, PanelProduct};
 use rayon::prelude::*;
@@ -24,8 +24,8 @@ pub(super) const PANEL: usize = 32;
 pub(super) const DEPTH_STEP: usize = 64;
 /// Rows that AMX takes at a time; quantised rows are padded to it.
 pub(super) const ROW_STEP: usize = 32;
-/// Rows of `x` in one task at most.
-const TASK_ROWS: usize = 512;
+/// Of the rows of `x` in one task, as many as stay in the second-level cache.
+const TASK_BYTES: usize = 384 * 1024;
 /// The most elements whose products, each at most 255 · 127, an i32 can sum.
 const MAX_DEPTH: usize = 1 << 16;
 
@@ -117,7 +117,7 @@ impl Kernel for FillPanel<'_> {
     fn run<S: Simd>(self, _: S) {
         let mut values = vec![0; padded_depth(self.rows[0].len())];
         for (n, row) in self.rows.iter().enumerate() {
-            self.scales[n] = quantize(row, &mut values[..row.len()], 0);
+            self.scales[n] = quantize(row, &mut values[..row.len()], |bits| bits as i8);
             let sum: i32 = values.iter().map(|&v| i32::from(v)).sum();
             self.offsets[n] = -128 * sum;
             let places = self.values.chunks_exact_mut(4).skip(n).step_by(PANEL);
@@ -126,17 +126,18 @@ impl Kernel for FillPanel<'_> {
     }
 }
 
-/// Rounds `x / scale` to −127 … 127 and returns the scale. `flip` is an exclusive or on each value.
+/// Rounds `x / scale` to −127 … 127 and returns the scale. `keep` is given bits of which the lowest are
+/// the rounded number, two's complement.
 #[inline(always)]
-fn quantize(x: &[f32], to: &mut [i8], flip: i8) -> f32 {
+fn quantize<T>(x: &[f32], to: &mut [T], keep: impl Fn(u32) -> T) -> f32 {
     // As integers, so that the compiler may reorder; a NaN is the largest and stays one.
     let largest = x.iter().fold(0, |most, x| most.max(x.to_bits() & 0x7fff_ffff));
     let largest = f32::from_bits(largest);
     let factor = if largest > 0.0 { 127.0 / largest } else { 0.0 };
-    // Adding 1.5 · 2²³ leaves the rounded number in the lowest bits, two's complement.
+    // What adding this, 1.5 · 2²³, leaves of the number in the lowest bits is rounded.
     const ROUND: f32 = 12_582_912.0;
     for (x, to) in x.iter().zip(to) {
-        *to = (x * factor + ROUND).to_bits() as i8 ^ flip;
+        *to = keep((x * factor + ROUND).to_bits());
     }
     largest / 127.0
 }
@@ -168,7 +169,7 @@ pub fn matmul_int8_add(x: &[f32], w: &Int8Matrix, y: &mut [f32]) {
     matmul_add_on(Int8Set::in_use(), x, w, y);
 }
 
-fn matmul_on<'y>(
+pub(super) fn matmul_on<'y>(
     set: Int8Set,
     x: &[f32],
     w: &Int8Matrix,
@@ -192,15 +193,15 @@ fn multiply(set: Int8Set, x: &[f32], w: &Int8Matrix, mut y: Region, target: Targ
     assert!(x.len() == rows * w.inputs && y.rows() == rows && y.columns() == w.outputs);
     let (values, scales) = quantize_rows(set, x, w.inputs);
 
-    let depth = padded_depth(w.inputs);
-    let groups = rows.div_ceil(TASK_ROWS);
+    let row_bytes = padded_depth(w.inputs) * set.factors().bytes();
+    let groups = rows.div_ceil((TASK_BYTES / row_bytes).next_multiple_of(ROW_STEP));
     let mut tasks = Vec::new();
     for group in 0..groups {
         // Whole steps, so that none reaches into the next group.
         let steps = rows.div_ceil(ROW_STEP);
         let first = steps * group / groups * ROW_STEP;
         let last = steps * (group + 1) / groups * ROW_STEP;
-        let (x, scales) = (&values[first * depth..last * depth], &scales[first..last.min(rows)]);
+        let (x, scales) = (&values[first * row_bytes..last * row_bytes], &scales[first..last.min(rows)]);
         let mut row = y.take_rows(scales.len());
         for panel in 0..w.outputs.div_ceil(PANEL) {
             let y = row.take_columns(PANEL.min(row.columns()));
@@ -215,16 +216,17 @@ fn multiply(set: Int8Set, x: &[f32], w: &Int8Matrix, mut y: Region, target: Targ
 fn quantize_rows(set: Int8Set, x: &[f32], inputs: usize) -> (Bytes, Vec<f32>) {
     /// Rows of one task.
     const GROUP: usize = 16;
-    let (rows, depth) = (x.len() / inputs, padded_depth(inputs));
-    let mut values = Bytes::zeros(rows.next_multiple_of(ROW_STEP) * depth);
+    let rows = x.len() / inputs;
+    let row_bytes = padded_depth(inputs) * set.factors().bytes();
+    let mut values = Bytes::zeros(rows.next_multiple_of(ROW_STEP) * row_bytes);
     let mut scales = vec![0.0; rows];
-    let flip = if set.is_unsigned() { i8::MIN } else { 0 };
+    let factors = set.factors();
     values
-        .par_chunks_mut(GROUP * depth)
+        .par_chunks_mut(GROUP * row_bytes)
         .zip(scales.par_chunks_mut(GROUP))
         .zip(x.par_chunks(GROUP * inputs))
         .for_each(|((values, scales), x)| {
-            dispatch_on(FloatSet::in_use(), QuantizeRows { x, inputs, values, scales, flip });
+            dispatch_on(FloatSet::in_use(), QuantizeRows { x, inputs, values, scales, factors });
         });
     (values, scales)
 }
@@ -234,7 +236,7 @@ struct QuantizeRows<'a> {
     inputs: usize,
     values: &'a mut [i8],
     scales: &'a mut [f32],
-    flip: i8,
+    factors: Factors,
 }
 
 impl Kernel for QuantizeRows<'_> {
@@ -242,10 +244,16 @@ impl Kernel for QuantizeRows<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        let depth = padded_depth(self.inputs);
-        let rows = self.x.chunks_exact(self.inputs).zip(self.values.chunks_exact_mut(depth));
-        for ((x, values), scale) in rows.zip(self.scales) {
-            *scale = quantize(x, &mut values[..self.inputs], self.flip);
+        let Self { x, inputs, values, scales, factors } = self;
+        let row_bytes = padded_depth(inputs) * factors.bytes();
+        let rows = x.chunks_exact(inputs).zip(values.chunks_exact_mut(row_bytes));
+        for ((x, values), scale) in rows.zip(scales) {
+            let values = &mut values[..inputs * factors.bytes()];
+            *scale = match factors {
+                Factors::Signed => quantize(x, values, |bits| bits as i8),
+                Factors::Unsigned => quantize(x, values, |bits| bits as i8 ^ i8::MIN),
+                Factors::Wide => quantize(x, bytemuck::cast_slice_mut(values), |bits| bits as i16),
+            };
         }
     }
 }
@@ -331,7 +339,7 @@ mod tests {
         let matrix = Int8Matrix::quantize(&[Weight { values: &w, bias: None, inputs }]).expect("few inputs");
         for set in Int8Set::all() {
             let all = product(set, &x, &matrix);
-            for row in [0, 511, 512, rows - 1] {
+            for row in [0, rows / 2 - 39, rows / 2, rows - 1] {
                 let alone = product(set, &x[row * inputs..][..inputs], &matrix);
                 assert_eq!(alone, all[row * outputs..][..outputs], "{set:?}");
             }

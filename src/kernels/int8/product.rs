@@ -6,7 +6,7 @@ use crate::kernels::instructions::Int8Set;
 use crate::kernels::matmul::Target;
 use crate::kernels::output::Region;
 use crate::kernels::simd::portable::Portable;
-use crate::kernels::simd::{Int8Simd, Simd, Work};
+use crate::kernels::simd::{Factors, Int8Simd, Simd, Work};
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 use {
@@ -40,10 +40,10 @@ pub(super) struct PanelProduct<'a> {
 }
 
 impl Int8Set {
-    /// Whether its products take `x + 128`.
-    pub(super) fn is_unsigned(self) -> bool {
-        fn of<I: Int8Simd>(_: I) -> bool {
-            I::UNSIGNED
+    /// How its products take the factors.
+    pub(super) fn factors(self) -> Factors {
+        fn of<I: Int8Simd>(_: I) -> Factors {
+            I::FACTORS
         }
         match self {
             Self::Portable => of(Portable),
@@ -53,8 +53,10 @@ impl Int8Set {
             Self::AvxVnni(token) => of(token),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni(token) => of(token),
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonDot(token) => of(token),
             #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-            Self::Amx(_) => false,
+            Self::Amx(_) => Factors::Signed,
         }
     }
 }
@@ -70,6 +72,8 @@ impl PanelProduct<'_> {
             Int8Set::AvxVnni(token) => token.enable(InTiles(self)),
             #[cfg(target_arch = "x86_64")]
             Int8Set::Avx512Vnni(token) => token.enable(InTiles(self)),
+            #[cfg(target_arch = "aarch64")]
+            Int8Set::NeonDot(token) => token.enable(InTiles(self)),
             #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
             Int8Set::Amx(token) => token.float().enable(InMatrixUnit(self, token)),
         }
@@ -120,7 +124,7 @@ impl<I: Int8Simd> Work<I> for InTiles<'_> {
             let first = rows * tile / tiles;
             let count = rows * (tile + 1) / tiles - first;
             let factors = Int8Factors {
-                x: &block.x[first * depth..],
+                x: &block.x[first * depth * I::FACTORS.bytes()..],
                 panel: block.panel.values,
                 offsets: block.panel.offsets,
             };

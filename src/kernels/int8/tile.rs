@@ -1,7 +1,7 @@
 //! The inner loop of products of 8-bit integers: a tile of sums in registers.
 
 use super::PANEL;
-use crate::kernels::simd::Int8Simd;
+use crate::kernels::simd::{Factors, Int8Simd};
 
 /// The most rows of a register tile.
 pub(super) const MAX_TILE_ROWS: usize = 11;
@@ -74,11 +74,12 @@ fn product_of<I: Int8Simd, const V: usize, const M: usize>(
     }
     let Int8Factors { x, panel, offsets } = *factors;
     let depth = panel.len() / PANEL;
-    assert!(depth.is_multiple_of(4) && M * depth <= x.len());
+    let x_bytes = I::FACTORS.bytes();
+    assert!(depth.is_multiple_of(4) && M * depth * x_bytes <= x.len());
     assert!(offsets.len() == PANEL && column + V * I::LANES <= PANEL && to.len() >= M);
     let (x, panel) = (x.as_ptr(), panel[..depth * PANEL].as_ptr());
     let start: [I::I32; V] = std::array::from_fn(|v| {
-        if I::UNSIGNED {
+        if I::FACTORS == Factors::Unsigned {
             // SAFETY: these columns are within the panel's.
             unsafe { simd.load_sums_ptr(offsets.as_ptr().add(column + v * I::LANES)) }
         } else {
@@ -92,7 +93,7 @@ fn product_of<I: Int8Simd, const V: usize, const M: usize>(
             let w = panel.add(k * PANEL + 4 * column);
             let w: [I::W; V] = std::array::from_fn(|v| simd.load_w_ptr(w.add(4 * v * I::LANES)));
             for m in 0..M {
-                let x = simd.load_x_ptr(x.add(m * depth + k));
+                let x = simd.load_x_ptr(x.add((m * depth + k) * x_bytes));
                 for v in 0..V {
                     sums[m][v] = simd.add_products(sums[m][v], x, w[v]);
                 }

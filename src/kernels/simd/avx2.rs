@@ -2,7 +2,7 @@
 
 use super::avx_vnni::AvxVnni;
 use super::avx512::Avx512;
-use super::{Int8Simd, MAX_LANES, Simd, registers, token};
+use super::{Factors, Int8Simd, MAX_LANES, Simd, registers, token};
 use std::arch::x86_64::*;
 
 token! {
@@ -111,55 +111,65 @@ impl Simd for Avx2 {
     }
 }
 
-/// Without an instruction for it: |x| · (w with the sign of x), whose pairs, at most
-/// 2 · 127 · 127, fit an i16. With `x + 128` they would not.
+/// Without an instruction for bytes: products of 16-bit integers, whose pairs cannot overflow. Weights
+/// are widened as they are loaded, which the units that add and multiply have time for; factors come
+/// wide, since each is loaded for every vector of columns.
 impl Int8Simd for Avx2 {
     type Float = Self;
-    type I32 = __m256i;
-    /// The factors, and their sizes.
-    type X = [__m256i; 2];
-    type W = __m256i;
+    /// Two sums for each column, side by side: of its first two products in four, and its last.
+    type I32 = [__m256i; 2];
+    type X = __m256i;
+    type W = [__m256i; 2];
     const LANES: usize = 8;
-    const TILE_ROWS: usize = 2;
-    const TILE_VECTORS: usize = 4;
-    const UNSIGNED: bool = false;
+    const TILE_ROWS: usize = 6;
+    const TILE_VECTORS: usize = 1;
+    const FACTORS: Factors = Factors::Wide;
 
     #[inline(always)]
     fn float(self) -> Self {
         self
     }
     #[inline(always)]
-    fn zero(self) -> __m256i {
-        registers!(_mm256_setzero_si256())
+    fn zero(self) -> [__m256i; 2] {
+        [registers!(_mm256_setzero_si256()); 2]
     }
     #[inline(always)]
-    unsafe fn load_sums_ptr(self, from: *const i32) -> __m256i {
+    unsafe fn load_sums_ptr(self, from: *const i32) -> [__m256i; 2] {
         // SAFETY: the token's instructions; the memory is the caller's.
-        unsafe { _mm256_loadu_si256(from.cast()) }
-    }
-    #[inline(always)]
-    unsafe fn store_sums_ptr(self, to: *mut i32, sums: __m256i) {
-        // SAFETY: as above.
-        unsafe { _mm256_storeu_si256(to.cast(), sums) }
-    }
-    #[inline(always)]
-    unsafe fn load_x_ptr(self, from: *const i8) -> [__m256i; 2] {
-        // SAFETY: as above.
         unsafe {
-            let x = _mm256_set1_epi32(from.cast::<i32>().read_unaligned());
-            [x, _mm256_abs_epi8(x)]
+            let half = |h: usize| _mm256_cvtepu32_epi64(_mm_loadu_si128(from.add(4 * h).cast()));
+            [half(0), half(1)]
         }
     }
     #[inline(always)]
-    unsafe fn load_w_ptr(self, from: *const i8) -> __m256i {
+    unsafe fn store_sums_ptr(self, to: *mut i32, [low, high]: [__m256i; 2]) {
         // SAFETY: as above.
-        unsafe { _mm256_loadu_si256(from.cast()) }
+        unsafe {
+            // The horizontal sums of columns 0 1 4 5 and 2 3 6 7.
+            let sums = _mm256_hadd_epi32(low, high);
+            _mm256_storeu_si256(to.cast(), _mm256_permute4x64_epi64::<0b11_01_10_00>(sums));
+        }
     }
     #[inline(always)]
-    fn add_products(self, sums: __m256i, [x, size]: [__m256i; 2], w: __m256i) -> __m256i {
+    unsafe fn load_x_ptr(self, from: *const i8) -> __m256i {
+        // SAFETY: as above.
+        unsafe { _mm256_set1_epi64x(from.cast::<i64>().read_unaligned()) }
+    }
+    #[inline(always)]
+    unsafe fn load_w_ptr(self, from: *const i8) -> [__m256i; 2] {
+        // SAFETY: as above.
+        unsafe {
+            let half = |h: usize| _mm256_cvtepi8_epi16(_mm_loadu_si128(from.add(16 * h).cast()));
+            [half(0), half(1)]
+        }
+    }
+    #[inline(always)]
+    fn add_products(self, [low, high]: [__m256i; 2], x: __m256i, w: [__m256i; 2]) -> [__m256i; 2] {
         registers! {
-            let pairs = _mm256_maddubs_epi16(size, _mm256_sign_epi8(w, x));
-            _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+            [
+                _mm256_add_epi32(low, _mm256_madd_epi16(x, w[0])),
+                _mm256_add_epi32(high, _mm256_madd_epi16(x, w[1])),
+            ]
         }
     }
 }

@@ -1,7 +1,7 @@
 //! AVX-512 VNNI: `vpdpbusd` on 512 bits (Intel's servers since 2019, AMD since 2022).
 
 use super::avx512::Avx512;
-use super::{Int8Simd, registers, token};
+use super::{Factors, Int8Simd, registers, token};
 use std::arch::x86_64::*;
 
 token! {
@@ -18,7 +18,7 @@ impl Int8Simd for Avx512Vnni {
     /// One row more, and the compiler loads all factors before it uses them, and runs out of registers.
     const TILE_ROWS: usize = 11;
     const TILE_VECTORS: usize = 2;
-    const UNSIGNED: bool = true;
+    const FACTORS: Factors = Factors::Unsigned;
 
     #[inline(always)]
     fn float(self) -> Avx512 {

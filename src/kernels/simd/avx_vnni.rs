@@ -1,7 +1,7 @@
 //! AVX-VNNI: `vpdpbusd` on 256 bits, of processors without AVX-512 (Intel since 2021, AMD since 2024).
 
 use super::avx2::Avx2;
-use super::{Int8Simd, registers, token};
+use super::{Factors, Int8Simd, registers, token};
 use std::arch::x86_64::*;
 
 token! {
@@ -17,7 +17,7 @@ impl Int8Simd for AvxVnni {
     const LANES: usize = 8;
     const TILE_ROWS: usize = 6;
     const TILE_VECTORS: usize = 2;
-    const UNSIGNED: bool = true;
+    const FACTORS: Factors = Factors::Unsigned;
 
     #[inline(always)]
     fn float(self) -> Avx2 {

@@ -18,6 +18,8 @@ pub mod avx512;
 pub mod avx512_vnni;
 #[cfg(target_arch = "x86_64")]
 pub mod avx_vnni;
+#[cfg(target_arch = "aarch64")]
+pub mod neon;
 
 use super::instructions::FloatSet;
 use std::mem::MaybeUninit;
@@ -202,6 +204,27 @@ pub trait Simd: Copy + Send + Sync + 'static {
     }
 }
 
+/// How the factors of products of 8-bit integers lie in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Factors {
+    /// A byte each.
+    Signed,
+    /// A byte each, `x + 128`, so that sums start at −128 times the sum of a column's weights.
+    Unsigned,
+    /// Two bytes each.
+    Wide,
+}
+
+impl Factors {
+    /// Bytes of a factor.
+    pub const fn bytes(self) -> usize {
+        match self {
+            Self::Signed | Self::Unsigned => 1,
+            Self::Wide => 2,
+        }
+    }
+}
+
 /// The token of an instruction set with vectors that sum products of 8-bit integers.
 pub trait Int8Simd: Copy + Send + Sync + 'static {
     /// Vectors that scale the sums.
@@ -218,9 +241,8 @@ pub trait Int8Simd: Copy + Send + Sync + 'static {
     const TILE_ROWS: usize;
     /// Vectors in a row of that tile.
     const TILE_VECTORS: usize;
-    /// Whether factors are taken as unsigned bytes, `x + 128`, so that sums start at
-    /// −128 times the sum of a column's weights.
-    const UNSIGNED: bool;
+    /// How factors lie in memory.
+    const FACTORS: Factors;
 
     /// The token of the vectors that scale the sums.
     fn float(self) -> Self::Float;
@@ -238,7 +260,7 @@ pub trait Int8Simd: Copy + Send + Sync + 'static {
     ///
     /// They can be written.
     unsafe fn store_sums_ptr(self, to: *mut i32, sums: Self::I32);
-    /// The four factors from `from`, unaligned.
+    /// The four factors from `from`, unaligned, as [`Self::FACTORS`] says.
     ///
     /// # Safety
     ///
@@ -252,7 +274,7 @@ pub trait Int8Simd: Copy + Send + Sync + 'static {
     unsafe fn load_w_ptr(self, from: *const i8) -> Self::W;
     /// The sums with the four products of each column added, exactly.
     ///
-    /// Factors and weights are −127 … 127 (`x + 128` where [`Self::UNSIGNED`]).
+    /// Factors and weights are −127 … 127 (`x + 128` with [`Factors::Unsigned`]).
     fn add_products(self, sums: Self::I32, x: Self::X, w: Self::W) -> Self::I32;
 }
 
@@ -303,12 +325,14 @@ pub(super) fn dispatch_on<K: Kernel>(set: FloatSet, kernel: K) -> K::Output {
         FloatSet::Avx2(token) => token.enable(OneWidth(kernel)),
         #[cfg(target_arch = "x86_64")]
         FloatSet::Avx512(token) => token.enable(OneWidth(kernel)),
+        #[cfg(target_arch = "aarch64")]
+        FloatSet::Neon(token) => token.enable(OneWidth(kernel)),
     }
 }
 
 /// Defines the token of an instruction set: the features that are looked for on the machine are
 /// those that code is compiled with, from one list.
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! token {
     ($(#[$doc:meta])* $name:ident: $($feature:tt)+) => {
         $(#[$doc])*
@@ -318,7 +342,7 @@ macro_rules! token {
         impl $name {
             /// The token, if this machine has the instructions.
             pub fn detect() -> Option<Self> {
-                ($(is_x86_feature_detected!($feature))&&+).then_some(Self(()))
+                ($($crate::kernels::simd::detected!($feature))&&+).then_some(Self(()))
             }
 
             /// Does `work` compiled with the instructions.
@@ -334,11 +358,27 @@ macro_rules! token {
         }
     };
 }
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use token;
 
-/// Calls intrinsics that work on registers alone, for the holder of their token.
+/// Whether this machine has a feature.
 #[cfg(target_arch = "x86_64")]
+macro_rules! detected {
+    ($feature:tt) => {
+        is_x86_feature_detected!($feature)
+    };
+}
+#[cfg(target_arch = "aarch64")]
+macro_rules! detected {
+    ($feature:tt) => {
+        std::arch::is_aarch64_feature_detected!($feature)
+    };
+}
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+use detected;
+
+/// Calls intrinsics that work on registers alone, for the holder of their token.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! registers {
     ($($call:tt)*) => {
         // SAFETY: these intrinsics need nothing but their instructions, and the method that calls
@@ -346,7 +386,7 @@ macro_rules! registers {
         unsafe { $($call)* }
     };
 }
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use registers;
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Plain arrays, which the compiler turns into SSE, NEON or whatever the target has for certain.
 
-use super::{Int8Simd, MAX_LANES, Simd};
+use super::{Factors, Int8Simd, MAX_LANES, Simd};
 use crate::kernels::int8::PANEL;
 
 /// The token of no instructions beyond the target's own.
@@ -85,7 +85,7 @@ impl Int8Simd for Portable {
     const LANES: usize = PANEL;
     const TILE_ROWS: usize = 1;
     const TILE_VECTORS: usize = 1;
-    const UNSIGNED: bool = false;
+    const FACTORS: Factors = Factors::Signed;
 
     #[inline(always)]
     fn float(self) -> Self {

@@ -53,6 +53,10 @@ impl ModelType {
                  and which clipclass does not run; those of a fixed size, as \
                  google/siglip2-base-patch16-224, it does"
             ),
+            // It would take more than a configuration: blocks that normalise after each half, a norm and
+            // token types in front of them, attention that leaves out the padding of a batch (here it
+            // is causal, or all of it counts), in the kernels as in candle's operations, and word
+            // pieces from a bare vocab.txt. Its vision tower is CLIP's, and would do.
             Some("chinese_clip") => bail!(
                 "it is a Chinese-CLIP (model_type \"chinese_clip\"), whose text tower is a BERT, which \
                  clipclass does not run; of many languages are facebook/metaclip-2-worldwide-b32 and \

@@ -173,7 +173,8 @@ fn trunk(mut keys: Keys, name: &str, image_size: usize) -> Result<VisionConfig> 
     };
     ensure!(
         image_size == trunk.image_size,
-        "vision_cfg: image_size is {image_size}, and {name} takes images of {} pixels",
+        "vision_cfg: image_size is {image_size}, and {name} takes images of {} pixels; position embeddings \
+         are not resized",
         trunk.image_size
     );
     let default_pool = match trunk.kind {

@@ -25,6 +25,13 @@ const WORD: &str = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
 const OPEN_CLIP_START: &str = "<start_of_text>";
 const OPEN_CLIP_END: &str = "<end_of_text>";
 
+/// What counts as a word for open_clip, whose pattern is [`WORD`] without regard to case. To Python's
+/// `regex` that concerns letters that are spelled out, and one character among the classes: U+0345, the
+/// iota below, which is a mark whose capital is a letter, and so is neither in `[\p{L}]` nor outside of it.
+/// Rust's engine would take it for a letter, so its classes keep their case.
+const OPEN_CLIP_WORD: &str =
+    r"(?i:<start_of_text>|<end_of_text>|'s|'t|'re|'ve|'m|'ll|'d)|\p{L}+|\p{N}|[^\s\p{L}\p{N}\x{345}]+";
+
 /// The tokenizer of a `vocab.json` and a `merges.txt`, as `transformers` makes it from those files.
 pub(super) fn byte_pair(vocab: &[u8], merges: &[u8]) -> Result<tokenizers::Tokenizer> {
     let vocab: HashMap<String, u32> = serde_json::from_slice(vocab)?;
@@ -83,9 +90,8 @@ impl OpenClipWords {
             bpe.end_of_word_suffix.as_deref() == Some("</w>"),
             "the words of its vocabulary do not end as CLIP's do, with </w>"
         );
-        let pattern = format!("(?i:{OPEN_CLIP_START}|{OPEN_CLIP_END}|{WORD})");
-        let words =
-            PreTokenizers::new(vec![matches_of(&pattern)?.into(), ByteLevel::new(false, true, false).into()]);
+        let words = vec![matches_of(OPEN_CLIP_WORD)?.into(), ByteLevel::new(false, true, false).into()];
+        let words = PreTokenizers::new(words);
         Ok(Self { start: id(START)?, end: id(END)?, bpe: bpe.clone(), words })
     }
 

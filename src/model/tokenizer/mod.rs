@@ -1,7 +1,7 @@
 //! Prompts → token ids.
 //!
 //! ```text
-//! prompt ─▶ cleaning/ ─▶ vocabulary: tokenizer.json · vocab.json + merges.txt (clip) · spiece.model (sentencepiece/)
+//! prompt ─▶ cleaning/ ─▶ vocabulary: tokenizer.json · vocab.json + merges.txt (clip) · models of SentencePiece (sentencepiece/)
 //!                            └─▶ special tokens, cut to the context: the dialect
 //! ```
 
@@ -16,7 +16,7 @@ use crate::hub::{OpenFile, TokenizerFiles};
 use anyhow::{Context, Error, Result, ensure};
 use cleaning::{FolderCleaning, TextCleaning};
 use clip::OpenClipWords;
-use sentencepiece::SentencePiece;
+use sentencepiece::{SentencePiece, converted};
 use std::sync::Arc;
 
 /// How a network takes prompts: what its configuration says beside the tokenizer's files.
@@ -148,6 +148,12 @@ impl Tokenizer {
             }
             TokenizerFiles::Bpe { vocab, merges } => {
                 Self::new(clip::byte_pair(&vocab.contents()?, &merges.contents()?)?, format, text_cleaning)
+            }
+            TokenizerFiles::XlmRoberta(file) => {
+                Self::new(converted::xlm_roberta(&file.contents()?)?, format, text_cleaning)
+            }
+            TokenizerFiles::SentencePiece(file) if format.dialect == Dialect::OfVocabulary => {
+                Self::new(converted::t5(&file.contents()?)?, format, text_cleaning)
             }
             TokenizerFiles::SentencePiece(file) => {
                 let model = SentencePiece::read(&file.contents()?)?;

@@ -14,31 +14,39 @@ const FILE_HEADER_BYTES: usize = 14;
 ///
 /// *Errors* when it is not whole, too large, or packed in a way that Pillow does not read either.
 pub fn decode(bytes: &[u8]) -> Result<RgbImage, PixelsError> {
-    let header = BmpHeader::read(bytes)?;
-    check_size(header.width.into(), header.height.into())?;
-    let (width, height) = (header.width as usize, header.height as usize);
-    let packed = bytes.get(header.pixels_at..).unwrap_or_default();
-    let order = |row: usize| if header.is_top_down { row } else { height - 1 - row };
-    let unpacked;
-    let (rows, row_bits, stride) = match header.packing {
-        BmpPacking::None => {
-            let row_bits = width * usize::from(header.bits);
-            (packed, row_bits, row_bits.div_ceil(32) * 4)
+    BmpHeader::read(bytes)?.picture(bytes)
+}
+
+/// Decodes what an icon has instead of a file: no header of one, and below the picture a mask, which is
+/// dropped like alpha.
+///
+/// *Errors* as those of [`decode`].
+pub fn decode_in_icon(bytes: &[u8]) -> Result<RgbImage, PixelsError> {
+    BmpHeader::read_in_icon(bytes)?.picture(bytes)
+}
+
+/// Decodes what a cursor has, which is what an icon has. In black and white, what is masked is black: some
+/// of it only says where to invert the screen.
+///
+/// *Errors* as those of [`decode`].
+pub fn decode_in_cursor(bytes: &[u8]) -> Result<RgbImage, PixelsError> {
+    let header = BmpHeader::read_in_icon(bytes)?;
+    let mut picture = header.picture(bytes)?;
+    if header.is_black_and_white() {
+        let (width, height) = (header.width as usize, header.height as usize);
+        let stride = width.div_ceil(32) * 4;
+        let mask_at = header.pixels_at + stride * height;
+        let mask = bytes.get(mask_at..mask_at + stride * height);
+        let mask = mask.ok_or_else(|| PixelsError::Decode("the cursor's mask ends early".into()))?;
+        for (row, mask) in picture.chunks_exact_mut(3 * width).rev().zip(mask.chunks_exact(stride)) {
+            for (x, pixel) in row.as_chunks_mut::<3>().0.iter_mut().enumerate() {
+                if mask[x / 8] << (x % 8) & 0x80 != 0 {
+                    *pixel = [0; 3];
+                }
+            }
         }
-        BmpPacking::Rle8 | BmpPacking::Rle4 => {
-            unpacked = unpack_runs(packed, width, height, header.packing)
-                .ok_or_else(|| PixelsError::Decode("the BMP's pixels end early".into()))?;
-            (&unpacked[..], width * 8, width)
-        }
-    };
-    from_rows(header.width, header.height, |row, to| {
-        let start = order(row) * stride;
-        // Only the last row may lack the bytes that fill it up.
-        let from = rows.get(start..start + row_bits.div_ceil(8))?;
-        header.colours.convert(from, row_bits / width, to);
-        Some(())
-    })
-    .ok_or_else(|| PixelsError::Decode("the BMP's pixels end early".into()))
+    }
+    Ok(picture)
 }
 
 /// How indices are packed.
@@ -72,10 +80,29 @@ struct BmpHeader {
 impl BmpHeader {
     /// *Errors* when it is cut short, or says what cannot be read.
     fn read(bytes: &[u8]) -> Result<Self, PixelsError> {
+        let header = Self::read_at(FILE_HEADER_BYTES, bytes)?;
+        let number =
+            |at: usize| bytes.get(at..).and_then(|rest| ByteCursor { rest }.u32()).unwrap_or_default();
+        // Some programs count the palette out.
+        let before_palette = number(FILE_HEADER_BYTES).saturating_add(FILE_HEADER_BYTES as u32);
+        Ok(match number(10) {
+            0 => header,
+            at if at == before_palette && header.bits <= 8 => header,
+            at => Self { pixels_at: at as usize, ..header },
+        })
+    }
+
+    /// Reads a header that counts the rows of a mask as well.
+    fn read_in_icon(bytes: &[u8]) -> Result<Self, PixelsError> {
+        let header = Self::read_at(0, bytes)?;
+        Ok(Self { height: header.height / 2, ..header })
+    }
+
+    /// Reads the header that begins there; pixels are behind it and its palette.
+    fn read_at(at: usize, bytes: &[u8]) -> Result<Self, PixelsError> {
         let ends_early = || PixelsError::Decode("the BMP's header is cut short".into());
         let unsupported = |what: String| Err(PixelsError::Decode(format!("{what} is not supported")));
-        let mut cursor = ByteCursor { rest: bytes };
-        let file_header = cursor.take(FILE_HEADER_BYTES).ok_or_else(ends_early)?;
+        let mut cursor = ByteCursor { rest: bytes.get(at..).unwrap_or_default() };
         let header_bytes = cursor.u32().ok_or_else(ends_early)?;
         let body = header_bytes.checked_sub(4).and_then(|length| cursor.take(length as usize));
         let body = body.ok_or_else(ends_early)?;
@@ -131,13 +158,45 @@ impl BmpHeader {
             }
             colours => colours,
         };
-        let at =
-            file_header.get(10..).and_then(|rest| ByteCursor { rest }.u32()).unwrap_or_default() as usize;
-        let behind_header = bytes.len() - cursor.rest.len();
-        // Some programs count the palette out.
-        let before_palette = FILE_HEADER_BYTES + header_bytes as usize;
-        let pixels_at = if at == 0 || (at == before_palette && bits <= 8) { behind_header } else { at };
+        let pixels_at = bytes.len() - cursor.rest.len();
         Ok(Self { width, height, is_top_down, bits, packing, colours, pixels_at })
+    }
+
+    fn is_black_and_white(&self) -> bool {
+        match &self.colours {
+            BmpColours::Indexed(palette) => {
+                self.bits == 1 && [palette.colour(0), palette.colour(1)] == [[0; 3], [255; 3]]
+            }
+            BmpColours::Masks(_) => false,
+        }
+    }
+
+    /// Reads the pixels.
+    fn picture(&self, bytes: &[u8]) -> Result<RgbImage, PixelsError> {
+        let ends_early = || PixelsError::Decode("the BMP's pixels end early".into());
+        check_size(self.width.into(), self.height.into())?;
+        let (width, height) = (self.width as usize, self.height as usize);
+        let packed = bytes.get(self.pixels_at..).unwrap_or_default();
+        let order = |row: usize| if self.is_top_down { row } else { height - 1 - row };
+        let unpacked;
+        let (rows, row_bits, stride) = match self.packing {
+            BmpPacking::None => {
+                let row_bits = width * usize::from(self.bits);
+                (packed, row_bits, row_bits.div_ceil(32) * 4)
+            }
+            BmpPacking::Rle8 | BmpPacking::Rle4 => {
+                unpacked = unpack_runs(packed, width, height, self.packing).ok_or_else(ends_early)?;
+                (&unpacked[..], width * 8, width)
+            }
+        };
+        from_rows(self.width, self.height, |row, to| {
+            let start = order(row) * stride;
+            // Only the last row may lack the bytes that fill it up.
+            let from = rows.get(start..start + row_bits.div_ceil(8))?;
+            self.colours.convert(from, row_bits / width, to);
+            Some(())
+        })
+        .ok_or_else(ends_early)
     }
 }
 

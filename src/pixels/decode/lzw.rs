@@ -27,7 +27,8 @@ pub fn unpack(packed: &[u8], packing: Packing, wanted: usize) -> Result<Vec<u8>,
     let clear = 1_usize << literal_bits;
     let (end, first_free) = (clear + 1, clear + 2);
     let mut bits = LzwBits { packed, packing, buffer: 0, buffered: 0 };
-    let mut unpacked: Vec<u8> = Vec::new();
+    // The last code may stand for more than is wanted.
+    let mut unpacked: Vec<u8> = Vec::with_capacity(wanted + (1 << MAX_BITS));
     // Where the bytes of each code after `end` begin, and how many they are.
     let mut table: Vec<(usize, usize)> = Vec::new();
     // Where the bytes of the last code are.

@@ -67,6 +67,14 @@ pub fn mend_webp(bytes: &[u8]) -> Cow<'_, [u8]> {
     mended
 }
 
+/// A Radiance picture with the mark of today, where it has the older one.
+pub fn mend_hdr(bytes: &[u8]) -> Cow<'_, [u8]> {
+    match bytes.strip_prefix(b"#?RGBE") {
+        Some(rest) => Cow::Owned([b"#?RADIANCE", rest].concat()),
+        None => Cow::Borrowed(bytes),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

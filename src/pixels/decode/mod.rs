@@ -2,22 +2,35 @@
 //! its colours brought to RGB as Pillow's `convert("RGB")` does: alpha is dropped, of 16 bits the high
 //! byte is kept, colour profiles are ignored.
 //!
+//! Of the image crate's decoders those of PNG, WebP, QOI, farbfeld, Radiance and OpenEXR are used. For the
+//! other formats that it has, Pillow reads more than it does, or otherwise.
+//!
+//! What a picture costs is limited, whatever its file says: [`MAX_PIXELS`], [`MAX_DECODE_BYTES`], and for
+//! time either the work that a file of its size can ask for, or a deadline (`apart.rs`).
+//!
 //! Where Pillow is known to be wrong, its way is not followed: 16-bit grey, which it clips at 255, is
 //! scaled like 16-bit colour. Where it guesses, clipclass refuses: a JPEG broken in the middle is an
 //! error, not a picture with a grey rest.
 
+mod apart;
 mod bmp;
 mod boxes;
 mod cursor;
+mod dds;
 mod gif;
 mod heif;
+mod icon;
 mod jpeg;
 mod jxl;
+mod light;
 mod lzw;
 mod mend;
 mod palette;
+mod pnm;
 mod raw;
+mod tga;
 mod tiff;
+mod webp;
 
 pub use jpeg::{APP1, SOS, Segments};
 pub use tiff::TiffDirectory;
@@ -34,13 +47,15 @@ use std::io::Cursor;
 
 /// The most pixels of a picture: where Pillow, too, takes it for a decompression bomb.
 const MAX_PIXELS: u64 = 178_956_970;
-/// The most memory a decoder may take for a picture: 8 bytes for each pixel, and some of its own.
-const MAX_ALLOC_BYTES: u64 = MAX_PIXELS * 8 + (256 << 20);
+/// The most memory that decoding a picture may take: 12 bytes for each of its pixels. Where a decoder
+/// needs more, fewer pixels are allowed.
+const MAX_DECODE_BYTES: u64 = 2 << 30;
 
 impl Picture {
     /// Decodes the first frame of an encoded image and turns it upright.
     ///
-    /// *Errors* when the bytes are not a whole image of at most 178,956,970 pixels.
+    /// *Errors* when the bytes are not a whole image, have more than 178,956,970 pixels, or take more than
+    /// 2 GiB of memory or more than half a minute, and half a minute for each MiB, to decode.
     pub fn decode(bytes: &[u8]) -> Result<Self, PixelsError> {
         if bytes.is_empty() {
             return Err(PixelsError::Empty);
@@ -52,8 +67,7 @@ impl Picture {
             Content::Picture | Content::Unknown => decode_and_turn(bytes),
         };
         // Decoders are written for valid files; hostile ones find the assertion that does not hold.
-        let picture = bug::caught(decode)
-            .unwrap_or_else(|_| Err(PixelsError::Decode("the file makes its decoder fail".into())))?;
+        let picture = bug::caught(decode).unwrap_or_else(|_| Err(makes_decoder_fail()))?;
         Ok(Self(picture))
     }
 }
@@ -64,7 +78,12 @@ fn decode_and_turn(bytes: &[u8]) -> Result<RgbImage, PixelsError> {
     let format = if TiffDirectory::begins(bytes) {
         ImageFormat::Tiff
     } else {
-        image::guess_format(bytes).map_err(|_| PixelsError::Format)?
+        match image::guess_format(bytes) {
+            Ok(format) => format,
+            Err(_) if icon::is_cursor(bytes) => return icon::decode_cursor(bytes),
+            Err(_) if tga::begins(bytes) => return tga::decode(bytes),
+            Err(_) => return Err(PixelsError::Format),
+        }
     };
     let picture = match format {
         ImageFormat::Jpeg => decode_jpeg(bytes),
@@ -74,10 +93,22 @@ fn decode_and_turn(bytes: &[u8]) -> Result<RgbImage, PixelsError> {
             Some(raw) => Err(PixelsError::Foreign(raw)),
             None => tiff::decode(bytes),
         },
-        ImageFormat::Png | ImageFormat::WebP => decode_other(bytes, format),
+        ImageFormat::Pnm => pnm::decode(bytes),
+        ImageFormat::Ico => icon::decode(bytes),
+        ImageFormat::Dds => dds::decode(bytes),
+        ImageFormat::Png
+        | ImageFormat::WebP
+        | ImageFormat::Qoi
+        | ImageFormat::Farbfeld
+        | ImageFormat::Hdr
+        | ImageFormat::OpenExr => decode_other(bytes, format),
         _ => Err(PixelsError::Format),
     };
     Ok(turn(picture?, orientation(bytes, format)))
+}
+
+fn makes_decoder_fail() -> PixelsError {
+    PixelsError::Decode("the file makes its decoder fail".into())
 }
 
 fn check_size(width: u64, height: u64) -> Result<(), PixelsError> {
@@ -87,6 +118,18 @@ fn check_size(width: u64, height: u64) -> Result<(), PixelsError> {
     if width.saturating_mul(height) > MAX_PIXELS {
         return Err(PixelsError::Limit(format!(
             "{width} × {height} pixels are more than the limit of {MAX_PIXELS}; shrink the image first"
+        )));
+    }
+    Ok(())
+}
+
+/// *Errors* when a picture cannot be decoded without so much memory, rounded up.
+fn check_memory(bytes: u64) -> Result<(), PixelsError> {
+    if bytes > MAX_DECODE_BYTES {
+        return Err(PixelsError::Limit(format!(
+            "decoding takes {} MiB of memory, more than the limit of {}; shrink the image first",
+            bytes >> 20,
+            MAX_DECODE_BYTES >> 20
         )));
     }
     Ok(())
@@ -112,19 +155,25 @@ fn decode_jpeg(bytes: &[u8]) -> Result<RgbImage, PixelsError> {
 }
 
 fn decode_other(bytes: &[u8], format: ImageFormat) -> Result<RgbImage, PixelsError> {
+    if format == ImageFormat::WebP {
+        webp::check_pictures(bytes)?;
+    }
     let bytes = match format {
         ImageFormat::Png => mend::mend_png(bytes),
         ImageFormat::WebP => mend::mend_webp(bytes),
+        ImageFormat::Hdr => mend::mend_hdr(bytes),
         _ => Cow::Borrowed(bytes),
     };
     let bytes = &bytes[..];
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     let mut limits = Limits::default();
-    limits.max_alloc = Some(MAX_ALLOC_BYTES);
+    limits.max_alloc = Some(MAX_DECODE_BYTES);
     reader.limits(limits);
     let decoder = reader.into_decoder()?;
     let (width, height) = decoder.dimensions();
     check_size(width.into(), height.into())?;
+    let pixels = u64::from(width) * u64::from(height);
+    check_memory(decoder.total_bytes().saturating_add(3 * pixels))?;
     let color = decoder.color_type();
     let mut levels = vec![0; usize::try_from(decoder.total_bytes()).map_err(|_| too_much_memory())?];
     decoder.read_image(&mut levels)?;
@@ -137,7 +186,7 @@ fn rgb(width: u32, height: u32, levels: Vec<u8>) -> Result<RgbImage, PixelsError
 }
 
 fn too_much_memory() -> PixelsError {
-    let limit = MAX_ALLOC_BYTES >> 20;
+    let limit = MAX_DECODE_BYTES >> 20;
     PixelsError::Limit(format!("decoding takes more memory than the limit of {limit} MiB"))
 }
 
@@ -161,6 +210,8 @@ fn to_rgb(levels: Vec<u8>, color: ColorType) -> Result<Vec<u8>, PixelsError> {
         ColorType::La16 => pick::<4>(&levels, [H; 3]),
         ColorType::Rgb16 => pick::<6>(&levels, [H, H + 2, H + 4]),
         ColorType::Rgba16 => pick::<8>(&levels, [H, H + 2, H + 4]),
+        ColorType::Rgb32F => light::levels(&levels, 3),
+        ColorType::Rgba32F => light::levels(&levels, 4),
         other => {
             return Err(PixelsError::Decode(format!(
                 "colours of type {other:?} are not supported; convert the image to 8 bits a channel"

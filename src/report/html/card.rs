@@ -1,29 +1,29 @@
 //! One record → its card.
+//!
+//! Ten thousand cards are to open at once, so they are made of few elements: each is a paragraph of its
+//! own, so that marks of direction in a name reach no further, and only names within one are isolated.
 
 use super::super::{Failure, Record, RecordShape};
-use crate::pixels::Picture;
+use super::page::length_class;
+use super::thumbnail::{Loading, Thumbnail};
 use crate::score::{Score, Verdict};
-use anyhow::{Context, Result};
-use base64::display::Base64Display;
-use base64::prelude::BASE64_STANDARD;
-use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
+use anyhow::Result;
 use maud::{Markup, html};
 
 /// Labels of a card, when not a number of the best was asked for.
 const SCORES: usize = 5;
-/// Enough for a small picture: at 96 pixels about 3 KB.
-const JPEG_QUALITY: u8 = 75;
 
 /// *Errors* when the thumbnail cannot be encoded.
-pub(super) fn card(record: &Record, shape: &RecordShape) -> Result<Markup> {
-    let thumbnail = record.picture.as_ref().map(thumbnail).transpose()?;
+pub(super) fn card(record: &Record, shape: &RecordShape, loading: Loading) -> Result<Markup> {
+    let thumbnail = record.picture.as_ref().map(Thumbnail::new).transpose()?;
+    let thumbnail = thumbnail.map(|thumbnail| thumbnail.markup(loading));
     let name = record.image.to_string();
     Ok(match &record.outcome {
         Ok(verdict) => html! {
             article tabindex="0" data-kinds=(kinds(verdict)) data-probability=(verdict.probability)
                 data-margin=(verdict.margin) {
                 @if let Some(thumbnail) = thumbnail { (thumbnail) }
-                p.name { bdi { (name) } }
+                p.name { (name) }
                 p.prediction { (prediction(verdict, shape)) }
                 ul.scores { @for score in best(verdict, shape) { (row(score, verdict, shape)) } }
             }
@@ -31,8 +31,8 @@ pub(super) fn card(record: &Record, shape: &RecordShape) -> Result<Markup> {
         Err(Failure { kind, message }) => html! {
             article.failed tabindex="0" data-kinds="failed" {
                 @if let Some(thumbnail) = thumbnail { (thumbnail) }
-                p.name { bdi { (name) } }
-                p.prediction { "failed (" (kind) "): " bdi { (message) } }
+                p.name { (name) }
+                p.prediction { "failed (" (kind) "): " (message) }
             }
         },
     })
@@ -49,24 +49,26 @@ fn kinds(verdict: &Verdict) -> String {
 
 fn prediction(verdict: &Verdict, shape: &RecordShape) -> Markup {
     let labels = verdict.given();
+    if let ([label], None, None) = (labels, &verdict.rejection, &verdict.set) {
+        return html! { (shape.name(*label)) };
+    }
     html! {
-        @for (i, label) in labels.iter().enumerate() {
-            @if i > 0 { ", " }
-            bdi { (shape.name(*label)) }
-        }
+        (names(labels, shape))
         @if labels.is_empty() { "none" }
         @if let Some(rejection) = &verdict.rejection {
             " " span.why { "(best: " bdi { (shape.name(rejection.best.label)) } ", rejected by: " (rejection.rule.name()) ")" }
         }
         @if let Some(set) = &verdict.set {
-            " " span.why {
-                "(set: "
-                @for (i, label) in set.iter().enumerate() {
-                    @if i > 0 { ", " }
-                    bdi { (shape.name(*label)) }
-                }
-                ")"
-            }
+            " " span.why { "(set: " (names(set, shape)) ")" }
+        }
+    }
+}
+
+fn names(labels: &[usize], shape: &RecordShape) -> Markup {
+    html! {
+        @for (i, label) in labels.iter().enumerate() {
+            @if i > 0 { ", " }
+            bdi { (shape.name(*label)) }
         }
     }
 }
@@ -84,26 +86,11 @@ fn best<'a>(verdict: &'a Verdict, shape: &RecordShape) -> Vec<&'a Score> {
 
 fn row(score: &Score, verdict: &Verdict, shape: &RecordShape) -> Markup {
     let name = shape.name(score.label);
-    let is_given = verdict.given().contains(&score.label);
-    let is_decoy = score.label >= shape.labels.len();
-    html! {
-        li.given[is_given].decoy[is_decoy] {
-            span title=(name) { bdi { (name) } @if is_decoy { " (decoy)" } }
-            b { (format!("{:.4}", score.probability)) }
-            i { i class=(format!("w{:.0}", score.probability * 100.0)) {} }
-        }
+    let class = length_class(score.probability);
+    let number = format!("{:.4}", score.probability);
+    if score.label >= shape.labels.len() {
+        return html! { li.decoy class=(class) { b { (number) } " " bdi { (name) } " (decoy)" } };
     }
-}
-
-/// A picture that stands in the page.
-fn thumbnail(picture: &Picture) -> Result<Markup> {
-    let (width, height) = (picture.width(), picture.height());
-    let mut jpeg = Vec::new();
-    let mut encoder = Encoder::new(&mut jpeg, JPEG_QUALITY);
-    encoder.set_sampling_factor(SamplingFactor::R_4_2_0);
-    let sides = u16::try_from(width).ok().zip(u16::try_from(height).ok());
-    let (columns, rows) = sides.context("a thumbnail is too large for JPEG")?;
-    encoder.encode(picture.levels(), columns, rows, ColorType::Rgb).context("cannot encode a thumbnail")?;
-    let address = format!("data:image/jpeg;base64,{}", Base64Display::new(&jpeg, &BASE64_STANDARD));
-    Ok(html! { img src=(address) width=(width) height=(height) alt="" loading="lazy" decoding="async"; })
+    let is_given = verdict.given().contains(&score.label);
+    html! { li.given[is_given] class=(class) { b { (number) } " " (name) } }
 }

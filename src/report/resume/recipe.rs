@@ -49,6 +49,8 @@ pub struct FittedRecipe {
     pub quantity: Option<String>,
     /// One a label.
     pub thresholds: Vec<f32>,
+    #[serde(default)]
+    pub min_contrast: Option<f32>,
     pub set_probability: Option<f32>,
 }
 
@@ -205,6 +207,7 @@ mod tests {
             temperature: Some(2.0),
             quantity: None,
             thresholds: Vec::new(),
+            min_contrast: None,
             set_probability: None,
         });
         other.text_cleaning = Some("none".into());

@@ -1,6 +1,6 @@
 //! `clipclass fetch` against a hub on loopback.
 
-mod server;
+pub mod server;
 
 use self::server::{Fault, Server, TOKEN, sha256};
 use crate::server::{AUTHORITY, Answer, Server as WebServer};

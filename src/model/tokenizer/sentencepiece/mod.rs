@@ -2,8 +2,10 @@
 //!
 //! Of its kinds of models the unigram language model is here, which SigLIP has. The tokenizers crate
 //! knows unigram models, too, but normalises a text grapheme by grapheme and takes no notice of half
-//! of what the file says; on unusual characters the ids would differ.
+//! of what the file says; on unusual characters the ids would differ. Where transformers itself uses that
+//! crate, for T5 and XLM-RoBERTa, the ids are those which it gives: [`converted`].
 
+pub mod converted;
 mod normalizer;
 mod unigram;
 
@@ -71,6 +73,30 @@ struct NormalizerProto {
     escape_whitespaces: Option<bool>,
 }
 
+/// The model type of a unigram language model.
+const UNIGRAM: i32 = 1;
+
+impl ModelProto {
+    /// Reads the content of a file.
+    ///
+    /// *Errors* when it is malformed, or another kind of model than a unigram one.
+    fn unigram(bytes: &[u8]) -> Result<Self> {
+        let model = Self::decode(bytes).context("it is no model of SentencePiece")?;
+        let kind = model.trainer.as_ref().and_then(|trainer| trainer.model_type).unwrap_or(UNIGRAM);
+        let name = match kind {
+            2 => "BPE",
+            3 => "word",
+            4 => "character",
+            _ => "unknown",
+        };
+        ensure!(
+            kind == UNIGRAM,
+            "it is a {name} model of SentencePiece; a tokenizer.json beside it would do"
+        );
+        Ok(model)
+    }
+}
+
 /// What stands for a space in pieces.
 pub const SPACE: &str = "▁";
 
@@ -87,19 +113,8 @@ impl SentencePiece {
     ///
     /// *Errors* when it is malformed, or another kind of model than a unigram one.
     pub fn read(bytes: &[u8]) -> Result<Self> {
-        let model = ModelProto::decode(bytes).context("it is no model of SentencePiece")?;
+        let model = ModelProto::unigram(bytes)?;
         let trainer = model.trainer.unwrap_or_default();
-        let kind = match trainer.model_type.unwrap_or(1) {
-            1 => "unigram",
-            2 => "BPE",
-            3 => "word",
-            4 => "character",
-            _ => "unknown",
-        };
-        ensure!(
-            kind == "unigram",
-            "it is a {kind} model of SentencePiece; a tokenizer.json beside it would do"
-        );
         let user_defined = |piece: &&PieceProto| piece.kind() == PieceKind::UserDefined;
         let kept = model.pieces.iter().filter(user_defined).map(|piece| piece.piece().to_owned()).collect();
         Ok(Self {

@@ -6,7 +6,8 @@
 //! business, within one thread.
 //!
 //! A stream is handed over piece by piece, so that one with a thousand pictures, of which the last is
-//! shown, does not decode them all.
+//! shown, does not decode them all. All of it happens apart, for a panic cannot unwind through functions
+//! for C.
 
 #![allow(unsafe_code)]
 
@@ -14,7 +15,8 @@ use super::items::{Coded, Colours};
 use super::planes::{Chroma, Plane, Planes, plane_size};
 use super::{check_size, not_decoded};
 use crate::pixels::PixelsError;
-use crate::pixels::decode::MAX_PIXELS;
+use crate::pixels::decode::apart::{Deadline, Interface, apart};
+use crate::pixels::decode::check_memory;
 use rav1d::include::dav1d::data::Dav1dData;
 use rav1d::include::dav1d::dav1d::{Dav1dContext, Dav1dLogger, Dav1dSettings};
 use rav1d::include::dav1d::headers::{
@@ -31,14 +33,27 @@ use std::slice;
 
 /// The most pictures that are decoded for the one that is shown: a few layers, and what they refer to.
 const MAX_FRAMES: usize = 16;
+/// Memory for a pixel of a picture: two bytes for a sample, in rav1d's picture and in a copy of it, and
+/// what rav1d notes of it.
+const PIXEL_BYTES: u64 = 14;
 
 /// Decodes a picture.
 ///
 /// *Errors* when it is damaged or too large.
-pub fn decode(coded: &Coded) -> Result<Planes, PixelsError> {
-    let mut decoder = Decoder::open()?;
+pub fn decode(coded: &Coded, deadline: Deadline) -> Result<Planes, PixelsError> {
+    let pixels = u64::from(coded.size.0) * u64::from(coded.size.1);
+    check_memory(pixels * PIXEL_BYTES)?;
+    let stream = coded.bytes.to_vec();
+    let interface = Interface::C { most_bytes: pixels * PIXEL_BYTES };
+    apart(deadline, interface, move || decode_stream(&stream, pixels))
+}
+
+/// Decodes the picture of a stream, and of those before it what it needs. None may have more than so many
+/// pixels.
+fn decode_stream(stream: &[u8], pixels: u64) -> Result<Planes, PixelsError> {
+    let mut decoder = Decoder::open(pixels)?;
     let mut frames = 0;
-    for unit in units(&coded.bytes) {
+    for unit in units(stream) {
         let Unit { begins_frame, bytes } = unit.ok_or_else(damaged)?;
         frames += usize::from(begins_frame);
         if frames > MAX_FRAMES {
@@ -46,6 +61,8 @@ pub fn decode(coded: &Coded) -> Result<Planes, PixelsError> {
                 "more than {MAX_FRAMES} pictures are coded for the one shown"
             )));
         }
+        // Others may refer to any of them, so they stay.
+        check_memory(pixels * PIXEL_BYTES * frames.max(1) as u64)?;
         decoder.send(bytes)?;
         if let Some(picture) = decoder.picture() {
             return picture.planes();
@@ -101,7 +118,8 @@ fn units(mut rest: &[u8]) -> impl Iterator<Item = Option<Unit<'_>>> {
 struct Decoder(Option<Dav1dContext>);
 
 impl Decoder {
-    fn open() -> Result<Self, PixelsError> {
+    /// A decoder of pictures of at most so many pixels.
+    fn open(pixels: u64) -> Result<Self, PixelsError> {
         let mut settings = MaybeUninit::<Dav1dSettings>::uninit();
         // SAFETY: The pointer is that of room for settings, which may be written to and need not be valid.
         unsafe { dav1d_default_settings(NonNull::from(&mut settings).cast()) };
@@ -110,7 +128,7 @@ impl Decoder {
         settings.n_threads = 1;
         settings.max_frame_delay = 1;
         settings.all_layers = 0;
-        settings.frame_size_limit = MAX_PIXELS as u32;
+        settings.frame_size_limit = u32::try_from(pixels).unwrap_or(u32::MAX);
         // SAFETY: A logger without a function calls nothing.
         settings.logger = unsafe { Dav1dLogger::new(None, None) };
         let mut decoder = Self(None);

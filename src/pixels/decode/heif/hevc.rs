@@ -1,21 +1,37 @@
 //! A picture in HEVC → samples, by heic-decoder. It takes whole files, and gets one that holds the
 //! picture and nothing else: so grids, turns and alpha are dealt with once for all codings.
 
+use super::super::boxes::{Damaged, Numbers};
 use super::items::{Coded, Colours};
 use super::planes::{Chroma, Plane, Planes};
 use super::{check_size, not_decoded};
 use crate::pixels::PixelsError;
+use crate::pixels::decode::check_memory;
 use heic_decoder::HeifError;
+
+/// Memory that heic-decoder takes for a sample: four bytes, a flag, and a copy without what is cut off.
+const SAMPLE_BYTES: u64 = 9;
+/// And for a pixel: what it notes of each, and a copy of its luma while edges are smoothed.
+const PIXEL_BYTES: u64 = 6;
+
+/// How many pixels are cut off a picture at most, across and down: as many as a unit of coding has.
+const MAX_CUT_PX: u32 = 64;
 
 /// Decodes a picture.
 ///
-/// *Errors* when it is damaged or of a kind that heic-decoder does not know.
+/// *Errors* when it is damaged, too large or of a kind that heic-decoder does not know.
 pub fn decode(coded: &Coded) -> Result<Planes, PixelsError> {
-    let file = file_of(coded);
     // The coded picture may be larger than what is shown of it.
-    let probed = heic_decoder::probe(&file)?;
-    check_size((probed.coded_width as u32, probed.coded_height as u32))?;
-    let image = heic_decoder::decode(&file)?;
+    for CodedForm { size, samples_per_2_pixels } in coded_forms(coded.configuration)? {
+        check_size(size)?;
+        let fits = |coded: u32, shown: u32| coded <= shown.saturating_add(MAX_CUT_PX);
+        if !fits(size.0, coded.size.0) || !fits(size.1, coded.size.1) {
+            return Err(PixelsError::Decode("a larger picture is coded than the file says".into()));
+        }
+        let pixels = u64::from(size.0) * u64::from(size.1);
+        check_memory(pixels * PIXEL_BYTES + pixels * samples_per_2_pixels * SAMPLE_BYTES / 2)?;
+    }
+    let image = heic_decoder::decode(&file_of(coded))?;
     let plane = |bits, samples: Vec<i32>| Plane {
         bits,
         samples: samples.into_iter().map(|sample| sample as u16).collect(),
@@ -53,6 +69,110 @@ impl From<HeifError> for PixelsError {
             HeifError::LimitExceeded(what) => Self::Limit(what.to_owned()),
             error => Self::Decode(format!("the coded picture is damaged: {error}")),
         }
+    }
+}
+
+/// What a sequence parameter set says of its pictures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct CodedForm {
+    /// Width and height in pixels, before anything is cut off.
+    size: (u32, u32),
+    samples_per_2_pixels: u64,
+}
+
+/// The forms in the body of `hvcC`; heic-decoder takes one of them.
+fn coded_forms(configuration: &[u8]) -> Result<Vec<CodedForm>, Damaged> {
+    const SEQUENCE_PARAMETERS: u8 = 33;
+    let mut numbers = Numbers(configuration);
+    numbers.bytes(22)?;
+    let mut forms = Vec::new();
+    for _ in 0..numbers.u8()? {
+        let _kind = numbers.u8()?;
+        for _ in 0..numbers.u16()? {
+            let length = numbers.u16()?;
+            let unit = numbers.bytes(length.into())?;
+            if let [header, _, parameters @ ..] = unit
+                && header >> 1 & 0x3f == SEQUENCE_PARAMETERS
+            {
+                forms.push(coded_form(parameters).ok_or(Damaged)?);
+            }
+        }
+    }
+    Ok(forms)
+}
+
+/// The form that a sequence parameter set begins with (ITU-T H.265, 7.3.2.2).
+fn coded_form(parameters: &[u8]) -> Option<CodedForm> {
+    let mut bits = HevcBits { bytes: unescaped(parameters), at: 0 };
+    bits.number(4)?;
+    let sublayers = bits.number(3)?;
+    // Whether layers are nested, and the profile and level of all of them.
+    bits.number(1 + 88 + 8)?;
+    let mut profile_bits = 0;
+    for _ in 0..sublayers {
+        profile_bits += 88 * bits.number(1)? + 8 * bits.number(1)?;
+    }
+    if sublayers > 0 {
+        profile_bits += 2 * (8 - sublayers);
+    }
+    bits.number(profile_bits)?;
+    let _id = bits.golomb()?;
+    let samples_per_2_pixels = match bits.golomb()? {
+        0 => 2,
+        1 => 3,
+        2 => 4,
+        _ => {
+            let _planes_apart = bits.number(1)?;
+            6
+        }
+    };
+    Some(CodedForm { size: (bits.golomb()?, bits.golomb()?), samples_per_2_pixels })
+}
+
+/// The bytes of a unit without those that keep it from looking like the begin of one.
+fn unescaped(unit: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(unit.len());
+    let mut zeros = 0;
+    for &byte in unit {
+        if zeros >= 2 && byte == 3 {
+            zeros = 0;
+            continue;
+        }
+        zeros = if byte == 0 { zeros + 1 } else { 0 };
+        bytes.push(byte);
+    }
+    bytes
+}
+
+/// The bits of a unit, the high ones of a byte first.
+struct HevcBits {
+    bytes: Vec<u8>,
+    at: usize,
+}
+
+impl HevcBits {
+    fn bit(&mut self) -> Option<u32> {
+        let byte = *self.bytes.get(self.at / 8)?;
+        let bit = byte >> (7 - self.at % 8) & 1;
+        self.at += 1;
+        Some(bit.into())
+    }
+
+    /// A number of `length` bits, of which the last 32 count.
+    fn number(&mut self, length: u32) -> Option<u32> {
+        (0..length).try_fold(0, |number: u32, _| Some(number << 1 | self.bit()?))
+    }
+
+    /// A number that says by zeros how long it is.
+    fn golomb(&mut self) -> Option<u32> {
+        let mut zeros = 0;
+        while self.bit()? == 0 {
+            zeros += 1;
+        }
+        if zeros > 31 {
+            return None;
+        }
+        Some((1 << zeros) - 1 + self.number(zeros)?)
     }
 }
 

@@ -13,6 +13,11 @@ use std::collections::BTreeMap;
 /// What is said instead of a layer where all of them are meant.
 const ALL_LAYERS: u16 = 0xffff;
 
+/// The most properties of an item; so many can be told in one go.
+const MAX_PROPERTIES: usize = 255;
+/// The most bytes of the tiles of a grid together, where they are more than the file has.
+const SHARED_TILES_BYTES: usize = 16 << 20;
+
 /// A picture as the file describes it.
 #[derive(Debug)]
 pub struct Described<'a> {
@@ -189,13 +194,21 @@ impl<'a> Items<'a> {
         if tiles.len() != rows * columns {
             return Err(Damaged.into());
         }
+        let mut coded_bytes = 0;
         let tiles = tiles.iter().map(|&tile| {
             // A tile that is turned by itself has never been seen.
-            if self.changes(tile)?.is_empty() {
-                self.coded(tile)
-            } else {
-                Err(not_decoded("HEIF with a grid of turned pictures"))
+            if !self.changes(tile)?.is_empty() {
+                return Err(not_decoded("HEIF with a grid of turned pictures"));
             }
+            let coded = self.coded(tile)?;
+            // Tiles may share their bytes, but each is decoded by itself.
+            coded_bytes += coded.bytes.len();
+            if coded_bytes > SHARED_TILES_BYTES.max(self.file.len()) {
+                return Err(PixelsError::Limit(
+                    "the pictures of the grid have more bytes than the file, because they share them; save the image anew".into(),
+                ));
+            }
+            Ok(coded)
         });
         let tiles: Vec<_> = tiles.collect::<Result<_, _>>()?;
         let (width, height) = tiles[0].size;
@@ -360,7 +373,12 @@ fn places(body: &[u8]) -> Result<BTreeMap<u32, Place>, Damaged> {
         let _file = numbers.u16()?;
         let base = numbers.number(base_bytes)?;
         let mut extents = Vec::new();
-        for _ in 0..numbers.u16()? {
+        // A number of no bytes could be told without end.
+        let count = usize::from(numbers.u16()?);
+        if count > 1 && index_bytes + offset_bytes + length_bytes == 0 {
+            return Err(Damaged);
+        }
+        for _ in 0..count {
             numbers.number(index_bytes)?;
             let offset = base.checked_add(numbers.number(offset_bytes)?).ok_or(Damaged)?;
             extents.push((offset, numbers.number(length_bytes)?));
@@ -386,7 +404,11 @@ fn owned(properties: &[u8]) -> Result<BTreeMap<u32, Vec<(usize, Need)>>, Damaged
             for _ in 0..numbers.u8()? {
                 let number = numbers.number(bytes)?;
                 let need = if number & essential == 0 { Need::Optional } else { Need::Essential };
-                owned.entry(item).or_default().push(((number & !essential) as usize, need));
+                let owned = owned.entry(item).or_default();
+                if owned.len() == MAX_PROPERTIES {
+                    return Err(Damaged);
+                }
+                owned.push(((number & !essential) as usize, need));
             }
         }
     }

@@ -12,26 +12,28 @@ mod items;
 mod planes;
 
 use super::super::orient::turn;
+use super::apart::Deadline;
 use super::{check_size as check_pixels, rgb};
 use crate::pixels::PixelsError;
 use image::RgbImage;
 use image::metadata::Orientation;
 use items::{Change, CleanAperture, Coded, Coding, Described, Source};
-use planes::Planes;
+use planes::{Assembly, Planes};
 use rayon::prelude::*;
+
+/// Tiles of a grid that are decoded at the same time have so many pixels together, unless one alone has
+/// more.
+const AT_ONCE_PIXELS: u64 = 16 << 20;
 
 /// Decodes the primary picture of a file.
 ///
 /// *Errors* when it is damaged, too large, or of a kind that is not decoded.
 pub fn decode(bytes: &[u8]) -> Result<RgbImage, PixelsError> {
     let Described { size, colours, source, changes } = items::describe(bytes)?;
+    let deadline = Deadline::of(bytes);
     let (planes, coding) = match source {
-        Source::Coded(coded) => (samples(&coded)?, coded.coding),
-        Source::Grid { columns, tiles } => {
-            let coding = tiles[0].coding;
-            let tiles = tiles.par_iter().map(samples).collect::<Result<Vec<_>, _>>()?;
-            (planes::assembled(size, columns, &tiles)?, coding)
-        }
+        Source::Coded(coded) => (samples(&coded, deadline)?, coded.coding),
+        Source::Grid { columns, tiles } => (assembled(size, columns, &tiles, deadline)?, tiles[0].coding),
     };
     let picture = colour::to_rgb(&planes, colours.or(planes.colours), coding)?;
     drop(planes);
@@ -47,11 +49,30 @@ fn check_size((width, height): (u32, u32)) -> Result<(), PixelsError> {
     check_pixels(width.into(), height.into())
 }
 
+/// Decodes the tiles of a grid, and puts them together.
+fn assembled(
+    size: (u32, u32),
+    columns: usize,
+    tiles: &[Coded],
+    deadline: Deadline,
+) -> Result<Planes, PixelsError> {
+    let mut assembly = Assembly::new(size, columns);
+    let (width, height) = tiles[0].size;
+    let at_once = AT_ONCE_PIXELS / (u64::from(width) * u64::from(height)).max(1);
+    for tiles in tiles.chunks((at_once as usize).max(1)) {
+        deadline.check()?;
+        let decoded: Vec<_> =
+            tiles.par_iter().map(|tile| samples(tile, deadline)).collect::<Result<_, _>>()?;
+        decoded.into_iter().try_for_each(|tile| assembly.add(tile))?;
+    }
+    assembly.finish()
+}
+
 /// Decodes a coded picture, which has to be of the size that the container says.
-fn samples(coded: &Coded) -> Result<Planes, PixelsError> {
+fn samples(coded: &Coded, deadline: Deadline) -> Result<Planes, PixelsError> {
     let planes = match coded.coding {
         Coding::Hevc => hevc::decode(coded)?,
-        Coding::Av1 => av1::decode(coded)?,
+        Coding::Av1 => av1::decode(coded, deadline)?,
     };
     if planes.size != coded.size {
         let ((width, height), (said_width, said_height)) = (planes.size, coded.size);

@@ -1,5 +1,6 @@
 //! Samples as decoders of films give them: luma, and chroma of the same or half the size.
 
+use super::super::boxes::Damaged;
 use super::items::Colours;
 use super::not_decoded;
 use crate::pixels::PixelsError;
@@ -51,42 +52,93 @@ pub fn plane_size((width, height): (u32, u32), step: (u32, u32)) -> (usize, usiz
     (width.div_ceil(step.0) as usize, height.div_ceil(step.1) as usize)
 }
 
-/// Puts a picture of `size` together from tiles of one size, row by row; what hangs over is cut off.
-pub fn assembled(size: (u32, u32), columns: usize, tiles: &[Planes]) -> Result<Planes, PixelsError> {
-    let first = &tiles[0];
-    let form = |tile: &Planes| {
+/// A picture that is put together from tiles of one form, row by row; what hangs over is cut off.
+pub struct Assembly {
+    size: (u32, u32),
+    columns: usize,
+    /// How many tiles are in place.
+    placed: usize,
+    /// The form of the first tile, and what is there of the picture.
+    begun: Option<(TileForm, Planes)>,
+}
+
+/// What all tiles have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct TileForm {
+    size: (u32, u32),
+    luma_bits: u32,
+    /// Step and bits.
+    chroma: Option<((u32, u32), u32)>,
+    colours: Option<Colours>,
+}
+
+impl TileForm {
+    fn of(tile: &Planes) -> Self {
         let chroma = tile.chroma.as_ref().map(|chroma| (chroma.step, chroma.blue.bits));
-        (tile.size, tile.luma.bits, chroma, tile.colours)
-    };
-    if tiles.iter().any(|tile| form(tile) != form(first)) {
-        return Err(not_decoded("HEIF with a grid of pictures that are coded differently"));
+        Self { size: tile.size, luma_bits: tile.luma.bits, chroma, colours: tile.colours }
     }
-    if let Some(Chroma { step, .. }) = first.chroma
-        && (!first.size.0.is_multiple_of(step.0) || !first.size.1.is_multiple_of(step.1))
-    {
-        return Err(not_decoded("HEIF with a grid whose pictures share samples"));
+
+    /// A picture of `size` without samples.
+    ///
+    /// *Errors* when its tiles do not end where their samples end.
+    fn empty(&self, size: (u32, u32)) -> Result<Planes, PixelsError> {
+        let plane = |step, bits| {
+            let (width, height) = plane_size(size, step);
+            Plane { bits, samples: vec![0; width * height] }
+        };
+        if let Some((step, _)) = self.chroma
+            && (!self.size.0.is_multiple_of(step.0) || !self.size.1.is_multiple_of(step.1))
+        {
+            return Err(not_decoded("HEIF with a grid whose pictures share samples"));
+        }
+        let chroma =
+            self.chroma.map(|(step, bits)| Chroma { step, blue: plane(step, bits), red: plane(step, bits) });
+        Ok(Planes { size, luma: plane((1, 1), self.luma_bits), chroma, colours: self.colours })
     }
-    let plane = |step: (u32, u32), of: &dyn Fn(&Planes) -> &Plane| {
-        let (width, height) = plane_size(size, step);
-        let (tile_width, tile_height) = plane_size(first.size, step);
-        let mut samples = vec![0; width * height];
-        for (number, tile) in tiles.iter().enumerate() {
-            let (left, top) = (number % columns * tile_width, number / columns * tile_height);
+}
+
+impl Assembly {
+    /// A picture of `size` with so many tiles in a row.
+    pub fn new(size: (u32, u32), columns: usize) -> Self {
+        Self { size, columns, placed: 0, begun: None }
+    }
+
+    /// Puts the next tile in its place.
+    ///
+    /// *Errors* when its form differs from the first one's.
+    pub fn add(&mut self, tile: Planes) -> Result<(), PixelsError> {
+        let form = TileForm::of(&tile);
+        let (first, whole) = match &mut self.begun {
+            Some(begun) => begun,
+            None => self.begun.insert((form, form.empty(self.size)?)),
+        };
+        if form != *first {
+            return Err(not_decoded("HEIF with a grid of pictures that are coded differently"));
+        }
+        let place = (self.placed % self.columns, self.placed / self.columns);
+        self.placed += 1;
+        let copy = |step, whole: &mut Plane, tile: &Plane| {
+            let (width, _) = plane_size(self.size, step);
+            let (tile_width, tile_height) = plane_size(form.size, step);
+            let (left, top) = (place.0 * tile_width, place.1 * tile_height);
             let kept = tile_width.min(width - left);
-            let rows = samples.chunks_exact_mut(width).skip(top);
-            for (to, from) in rows.zip(of(tile).samples.chunks_exact(tile_width)) {
+            let rows = whole.samples.chunks_exact_mut(width).skip(top);
+            for (to, from) in rows.zip(tile.samples.chunks_exact(tile_width)) {
                 to[left..left + kept].copy_from_slice(&from[..kept]);
             }
+        };
+        copy((1, 1), &mut whole.luma, &tile.luma);
+        if let (Some(whole), Some(tile)) = (&mut whole.chroma, &tile.chroma) {
+            copy(tile.step, &mut whole.blue, &tile.blue);
+            copy(tile.step, &mut whole.red, &tile.red);
         }
-        Plane { bits: of(first).bits, samples }
-    };
-    fn chroma_of(tile: &Planes) -> &Chroma {
-        tile.chroma.as_ref().expect("all tiles have the form of the first")
+        Ok(())
     }
-    let chroma = first.chroma.as_ref().map(|chroma| Chroma {
-        step: chroma.step,
-        blue: plane(chroma.step, &|tile| &chroma_of(tile).blue),
-        red: plane(chroma.step, &|tile| &chroma_of(tile).red),
-    });
-    Ok(Planes { size, luma: plane((1, 1), &|tile| &tile.luma), chroma, colours: first.colours })
+
+    /// The whole picture.
+    ///
+    /// *Errors* when there was no tile.
+    pub fn finish(self) -> Result<Planes, PixelsError> {
+        self.begun.map(|(_, whole)| whole).ok_or(Damaged.into())
+    }
 }

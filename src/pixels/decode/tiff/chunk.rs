@@ -4,15 +4,16 @@ use super::directory::ByteOrder;
 use super::layout::{Predictor, TiffLayout, TiffPacking};
 use super::{broken, fax, ycbcr};
 use crate::pixels::PixelsError;
-use crate::pixels::decode::MAX_PIXELS;
 use crate::pixels::decode::jpeg;
 use crate::pixels::decode::lzw::{self, Packing};
 use flate2::read::ZlibDecoder;
 use lzma_rust2::XzReader;
 use ruzstd::decoding::StreamingDecoder;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 
 const ENDS_EARLY: &str = "the TIFF's pixels end early";
+/// The most memory for unpacking LZMA: twice what its own program asks for at most.
+const MAX_LZMA_KIB: u32 = 128 << 10;
 
 /// Unpacks the chunk of this number, with that many rows.
 ///
@@ -77,7 +78,7 @@ fn unpack(packed: &[u8], layout: &TiffLayout, rows: usize, wanted: usize) -> Res
         TiffPacking::Lzw => lzw::unpack(packed, Packing::Tiff, wanted).map_err(broken),
         TiffPacking::Deflate => read_from(ZlibDecoder::new(packed), wanted),
         TiffPacking::PackBits => Ok(unpack_bits(packed, wanted)),
-        TiffPacking::Lzma => read_from(XzReader::new(packed, false), wanted),
+        TiffPacking::Lzma => read_from(XzReader::new_mem_limit(packed, false, MAX_LZMA_KIB), wanted),
         TiffPacking::Zstandard => {
             let decoder = StreamingDecoder::new(packed);
             read_from(decoder.map_err(|error| damaged(&error.to_string()))?, wanted)
@@ -87,9 +88,12 @@ fn unpack(packed: &[u8], layout: &TiffLayout, rows: usize, wanted: usize) -> Res
 }
 
 fn read_from(reader: impl Read, wanted: usize) -> Result<Vec<u8>, PixelsError> {
-    let mut unpacked = Vec::new();
+    let mut unpacked = Vec::with_capacity(wanted);
     // What comes after the pixels, a checksum for example, does not matter.
     match reader.take(wanted as u64).read_to_end(&mut unpacked) {
+        Err(error) if error.kind() == ErrorKind::OutOfMemory => {
+            Err(PixelsError::Limit("the TIFF's LZMA needs too much memory; save the image anew".into()))
+        }
         Err(error) if unpacked.len() < wanted => Err(damaged(&error.to_string())),
         _ => Ok(unpacked),
     }
@@ -124,7 +128,8 @@ fn unpack_bits(mut packed: &[u8], wanted: usize) -> Vec<u8> {
 
 /// Decodes a JPEG to samples. Colours of YCbCr become RGB if they are together.
 fn unpack_jpeg(packed: &[u8], layout: &TiffLayout, rows: usize) -> Result<Vec<u8>, PixelsError> {
-    let mut decoded = jpeg::decode_part(packed, layout.jpeg_tables, layout.jpeg_colours, MAX_PIXELS)?;
+    let mut decoded =
+        jpeg::decode_part(packed, layout.jpeg_tables, layout.jpeg_colours, layout.max_jpeg_pixels())?;
     let (width, height) = (decoded.width as usize, decoded.height as usize);
     if width != layout.chunk_width || height < rows || decoded.channels != layout.chunk_samples() {
         return Err(broken("a JPEG in the TIFF is not of the size that the TIFF tells"));

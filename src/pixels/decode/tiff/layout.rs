@@ -6,7 +6,7 @@ use super::fax::FaxScheme;
 use super::{broken, unsupported};
 use crate::pixels::PixelsError;
 use crate::pixels::decode::jpeg::PartColours;
-use crate::pixels::decode::{MAX_PIXELS, check_size};
+use crate::pixels::decode::{MAX_DECODE_BYTES, MAX_PIXELS, check_memory, check_size};
 use std::fmt;
 
 const WIDTH: u16 = 256;
@@ -278,6 +278,14 @@ impl<'a> TiffLayout<'a> {
                 "the strips or tiles have {pixels} pixels, more than the limit of {MAX_PIXELS}; save the image anew"
             )));
         }
+        let chunk_bytes = self.row_bytes() as u64 * self.chunk_height as u64;
+        let together = match (self.planes, self.colours.is_ycbcr()) {
+            (TiffPlanes::Apart, _) => self.samples as u64,
+            // Unpacked, and with as many colours as brightness.
+            (TiffPlanes::Together, true) => 2,
+            (TiffPlanes::Together, false) => 1,
+        };
+        check_memory(self.picture_bytes() + chunk_bytes.saturating_mul(together))?;
         if matches!(self.packing, TiffPacking::Fax(_)) && (self.sample.bits(), self.samples) != (1, 1) {
             return Err(broken("the TIFF has CCITT codes for more than black and white"));
         }
@@ -298,6 +306,17 @@ impl<'a> TiffLayout<'a> {
             return Err(unsupported("colours of this kind that are multiplied with alpha"));
         }
         Ok(())
+    }
+
+    fn picture_bytes(&self) -> u64 {
+        self.width as u64 * self.height as u64 * 3
+    }
+
+    /// The most pixels of a chunk that is a JPEG. The last may have more than is shown of it, and each of
+    /// their samples takes three bytes until all are decoded.
+    pub fn max_jpeg_pixels(&self) -> u64 {
+        let pixels = (MAX_DECODE_BYTES - self.picture_bytes()) / (3 * self.chunk_samples() as u64);
+        pixels.min(MAX_PIXELS)
     }
 
     /// How many chunks a plane has.

@@ -1,0 +1,51 @@
+//! A WebP → whether its pictures fit on its canvas. image-webp decodes a lossy picture of any size before
+//! it looks whether it does.
+
+use crate::pixels::PixelsError;
+
+/// Bytes before the first chunk.
+const HEADER_BYTES: usize = 12;
+/// Bytes of a picture of an animation before its chunks.
+const PLACE_BYTES: usize = 16;
+
+/// *Errors* when a lossy picture is larger than the canvas of its file.
+pub fn check_pictures(bytes: &[u8]) -> Result<(), PixelsError> {
+    let Some(canvas) = chunks(bytes.get(HEADER_BYTES..).unwrap_or_default()).find_map(canvas) else {
+        return Ok(());
+    };
+    let outer = chunks(bytes.get(HEADER_BYTES..).unwrap_or_default());
+    let inner = outer.clone().filter(|(name, _)| name == b"ANMF").take(1);
+    let inner = inner.flat_map(|(_, body)| chunks(body.get(PLACE_BYTES..).unwrap_or_default()));
+    match outer.chain(inner).filter_map(lossy).find(|size| size.0 > canvas.0 || size.1 > canvas.1) {
+        Some((width, height)) => Err(PixelsError::Decode(format!(
+            "a picture of {width} × {height} pixels, of another size than the {} × {} of the file",
+            canvas.0, canvas.1
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// The width and height that an extended header says.
+fn canvas((name, body): ([u8; 4], &[u8])) -> Option<(u32, u32)> {
+    let [_, _, _, _, a, b, c, d, e, f, ..] = *body else { return None };
+    let size = [[a, b, c, 0], [d, e, f, 0]].map(|length| u32::from_le_bytes(length) + 1);
+    (name == *b"VP8X").then_some((size[0], size[1]))
+}
+
+/// The width and height of a lossy picture.
+fn lossy((name, body): ([u8; 4], &[u8])) -> Option<(u32, u32)> {
+    let [_, _, _, _, _, _, a, b, c, d, ..] = *body else { return None };
+    let size = [[a, b], [c, d]].map(|length| u32::from(u16::from_le_bytes(length) & 0x3fff));
+    (name == *b"VP8 ").then_some((size[0], size[1]))
+}
+
+/// Names and bodies of chunks. The last may be cut short.
+fn chunks(mut rest: &[u8]) -> impl Iterator<Item = ([u8; 4], &[u8])> + Clone {
+    std::iter::from_fn(move || {
+        let (&[n, a, m, e, w, x, y, z], after) = rest.split_first_chunk::<8>()?;
+        let length = u32::from_le_bytes([w, x, y, z]) as usize;
+        let body = &after[..length.min(after.len())];
+        rest = after.get(length.saturating_add(length % 2)..).unwrap_or_default();
+        Some(([n, a, m, e], body))
+    })
+}

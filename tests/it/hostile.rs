@@ -1,0 +1,331 @@
+//! Files made to do harm: small, and asking for all the time and memory there is. Each must cost one
+//! image, and say so.
+
+use crate::world::{classify, records_of};
+use std::fs;
+
+/// What is expected of a file: a kind of failure, and a word that the message has.
+type Expected = (&'static str, &'static str);
+
+const MANY_PIXELS: Expected = ("limit", "178956970");
+const MUCH_MEMORY: Expected = ("limit", "MiB of memory");
+
+/// Classifies files in one run and compares what is said of each.
+#[track_caller]
+fn assert_told(files: &[(&str, Vec<u8>, Expected)]) {
+    let folder = tempfile::tempdir().unwrap();
+    let paths: Vec<_> = files
+        .iter()
+        .map(|(name, bytes, _)| {
+            let path = folder.path().join(name);
+            fs::write(&path, bytes).unwrap();
+            path.to_str().unwrap().to_owned()
+        })
+        .collect();
+    let mut arguments = vec!["--json", "--no-cache"];
+    arguments.extend(paths.iter().map(String::as_str));
+    let records = records_of(&classify(&arguments), 1);
+    assert_eq!(records.len(), files.len());
+    let mut wrong = Vec::new();
+    for ((name, _, (kind, words)), record) in files.iter().zip(records) {
+        let error = &record["error"];
+        if error["kind"] != *kind || !error["message"].as_str().unwrap_or_default().contains(words) {
+            wrong.push(format!("{name}: {record} instead of {kind} with \"{words}\""));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+fn fixture(name: &str) -> Vec<u8> {
+    fs::read(format!("{}/fixtures/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+}
+
+/// Writes bytes over those at a place.
+fn with(mut file: Vec<u8>, at: usize, bytes: &[u8]) -> Vec<u8> {
+    file[at..at + bytes.len()].copy_from_slice(bytes);
+    file
+}
+
+fn place_of(file: &[u8], name: &[u8]) -> usize {
+    file.windows(name.len()).position(|window| window == name).unwrap()
+}
+
+/// A chunk of a PNG.
+fn png_chunk(name: &[u8; 4], body: &[u8]) -> Vec<u8> {
+    let mut crc = flate2::Crc::new();
+    crc.update(name);
+    crc.update(body);
+    [&(body.len() as u32).to_be_bytes()[..], name, body, &crc.sum().to_be_bytes()].concat()
+}
+
+/// A chunk of a WebP.
+fn webp_chunk(name: &[u8; 4], body: &[u8]) -> Vec<u8> {
+    [&name[..], &(body.len() as u32).to_le_bytes(), body].concat()
+}
+
+fn webp(chunks: &[Vec<u8>]) -> Vec<u8> {
+    let body = [b"WEBP".to_vec(), chunks.concat()].concat();
+    webp_chunk(b"RIFF", &body)
+}
+
+/// The begin of a lossy picture of 16,383 × 16,383 pixels.
+const LARGE_VP8: [u8; 12] = [0x10, 2, 0, 0x9d, 1, 0x2a, 0xff, 0x3f, 0xff, 0x3f, 0, 0];
+
+/// An animation of 10 × 10 pixels with one picture.
+fn animation(name: &[u8; 4], picture: &[u8]) -> Vec<u8> {
+    let place = [[0; 6], [9, 0, 0, 9, 0, 0]].concat();
+    let frame = [place, vec![100, 0, 0, 0], webp_chunk(name, picture)].concat();
+    webp(&[
+        webp_chunk(b"VP8X", &[2, 0, 0, 0, 9, 0, 0, 9, 0, 0]),
+        webp_chunk(b"ANIM", &[0; 6]),
+        webp_chunk(b"ANMF", &frame),
+    ])
+}
+
+#[test]
+fn headers_that_promise_too_many_pixels_are_refused_as_limits() {
+    let side = 60_000_u32;
+    let bmp = with(with(fixture("images/bird.bmp"), 18, &side.to_le_bytes()), 22, &side.to_le_bytes());
+    let gif = [b"GIF89a", &[0xff; 4][..], &[0; 3], b",", &[0; 4], &[0xff; 4], &[0, 8, 0]].concat();
+    let ihdr = [&side.to_be_bytes()[..], &side.to_be_bytes(), &[8, 2, 0, 0, 0]].concat();
+    let png = [
+        b"\x89PNG\r\n\x1a\n".to_vec(),
+        png_chunk(b"IHDR", &ihdr),
+        png_chunk(b"IDAT", &[]),
+        png_chunk(b"IEND", &[]),
+    ];
+    let jpeg = fixture("images/tree.jpg");
+    let frame = place_of(&jpeg, &[0xff, 0xc0]);
+    let heif = |name: &str| {
+        let mut file = fixture(name);
+        let places: Vec<_> = (0..file.len()).filter(|at| file[*at..].starts_with(b"ispe")).collect();
+        for at in places {
+            file = with(file, at + 8, &[side.to_be_bytes(), side.to_be_bytes()].concat());
+        }
+        file
+    };
+    // 30 bits of height and width, then a header of usual things.
+    let jxl_bits =
+        0b11 << 1 | (u128::from(side) - 1) << 3 | 0b11 << 36 | (u128::from(side) - 1) << 38 | 1 << 68;
+    let jxl = [&[0xff, 0x0a][..], &jxl_bits.to_le_bytes(), &[0; 16]].concat();
+    assert_told(&[
+        ("bomb.bmp", bmp, MANY_PIXELS),
+        ("bomb.gif", gif, MANY_PIXELS),
+        ("bomb.png", png.concat(), MANY_PIXELS),
+        ("bomb.jpg", with(jpeg, frame + 5, &[0xff; 4]), MANY_PIXELS),
+        ("bomb.webp", webp(&[webp_chunk(b"VP8 ", &LARGE_VP8)]), MANY_PIXELS),
+        ("bomb.heic", heif("containers/420.heic"), MANY_PIXELS),
+        ("bomb.avif", heif("containers/420.avif"), MANY_PIXELS),
+        ("bomb.jxl", jxl, MANY_PIXELS),
+        ("bomb.tif", Tiff::new(side, side).file(), MANY_PIXELS),
+    ]);
+}
+
+#[test]
+fn parts_larger_than_their_picture_are_refused_before_they_are_decoded() {
+    // It codes 64 × 64 pixels more than it shows, at most.
+    let heic = fixture("containers/420.heic");
+    let at = place_of(&heic, b"ispe");
+    let smaller = with(heic, at + 8, &[0, 0, 0, 1, 0, 0, 0, 1]);
+    let avif = fixture("containers/420.avif");
+    let at = place_of(&avif, b"ispe");
+    let small_avif = with(avif, at + 8, &[0, 0, 0, 1, 0, 0, 0, 1]);
+    assert_told(&[
+        ("large-frame.webp", animation(b"VP8 ", &LARGE_VP8), ("decode", "of another size")),
+        ("larger-than-said.heic", smaller, ("decode", "larger picture")),
+        ("larger-than-said.avif", small_avif, ("decode", "damaged")),
+    ]);
+}
+
+/// A box of HEIF.
+fn boxed(name: &[u8; 4], parts: &[&[u8]]) -> Vec<u8> {
+    let body = parts.concat();
+    [&(body.len() as u32 + 8).to_be_bytes()[..], name, &body].concat()
+}
+
+/// A HEIF whose primary item is a grid of 255 × 255 times item 2, with so many bytes.
+fn grid_of_one_tile(tile_bytes: u32) -> Vec<u8> {
+    let full = |name, parts: &[&[u8]]| boxed(name, &[&[0; 4], &parts.concat()]);
+    let (rows, columns) = (255_u16, 255_u16);
+    let infe = |id: u8, kind: &[u8; 4]| boxed(b"infe", &[&[2, 0, 0, 0, 0, id, 0, 0], kind, &[0]]);
+    let ispe = full(b"ispe", &[&[0, 0, 0, 64, 0, 0, 0, 64]]);
+    let grid = [&[0, 0, rows as u8 - 1, columns as u8 - 1][..], &(columns * 50).to_be_bytes(), &[0x31, 0xce]];
+    let references = rows * columns;
+    let dimg = [&[0, 1][..], &references.to_be_bytes(), &[0, 2].repeat(references.into())].concat();
+    let meta = |at: u32| {
+        // Offsets and lengths of four bytes: two items with one extent each, the grid in `idat`.
+        let mut places = vec![0x44, 0, 0, 2];
+        places.extend([0, 1, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 8]);
+        places.extend([&[0, 2, 0, 0, 0, 0, 0, 1][..], &at.to_be_bytes(), &tile_bytes.to_be_bytes()].concat());
+        boxed(
+            b"meta",
+            &[
+                &[0; 4],
+                &full(b"hdlr", &[&[0; 4], b"pict", &[0; 13]]),
+                &full(b"pitm", &[&[0, 1]]),
+                &boxed(b"iloc", &[&[1, 0, 0, 0], &places]),
+                &full(b"iinf", &[&[0, 2], &infe(1, b"grid"), &infe(2, b"hvc1")]),
+                &boxed(
+                    b"iprp",
+                    &[
+                        &boxed(b"ipco", &[&ispe, &boxed(b"hvcC", &[&[0; 23]])]),
+                        &full(b"ipma", &[&[0, 0, 0, 1, 0, 2, 2, 1, 2]]),
+                    ],
+                ),
+                &full(b"iref", &[&boxed(b"dimg", &[&dimg])]),
+                &boxed(b"idat", &[&grid.concat()]),
+            ],
+        )
+    };
+    let kind = boxed(b"ftyp", &[b"heic\0\0\0\0mif1heic"]);
+    let header_bytes = kind.len() + meta(0).len() + 8;
+    [kind, meta(header_bytes as u32), boxed(b"mdat", &[&vec![0; tile_bytes as usize]])].concat()
+}
+
+#[test]
+fn a_grid_of_tiles_that_share_their_bytes_is_refused_as_a_limit() {
+    assert_told(&[("grid.heic", grid_of_one_tile(10_000), ("limit", "share them"))]);
+}
+
+#[test]
+fn places_of_no_bytes_are_not_counted_out() {
+    // An item with 65,535 extents, whose offsets and lengths take no bytes.
+    let heic = fixture("containers/420.heic");
+    let iloc = place_of(&heic, b"iloc");
+    let fields = with(heic, iloc + 8, &[0, 0]);
+    assert_told(&[("places.heic", with(fields, iloc + 12, &[0xff; 6]), ("decode", "damaged or cut short"))]);
+}
+
+#[test]
+fn a_jpeg_in_a_thousand_scans_is_refused_as_a_limit() {
+    let segment = |marker: u8, body: &[u8]| {
+        [&[0xff, marker][..], &(body.len() as u16 + 2).to_be_bytes(), body].concat()
+    };
+    let mut jpeg = vec![0xff, 0xd8];
+    jpeg.extend(segment(0xdb, &[&[0][..], &[1; 64]].concat()));
+    jpeg.extend(segment(0xc2, &[8, 0, 8, 0, 8, 3, 1, 0x11, 0, 2, 0x11, 0, 3, 0x11, 0]));
+    // One code of one bit: no difference, and the end of a block.
+    let code = [&[1][..], &[0; 15], &[0]].concat();
+    jpeg.extend(segment(0xc4, &[&[0][..], &code, &[0x10], &code].concat()));
+    let mut scan = |components: &[u8], band: [u8; 2], bits: u8| {
+        let parts: Vec<_> = components.iter().flat_map(|component| [*component, 0]).collect();
+        let body = [&[components.len() as u8][..], &parts, &band, &[bits]].concat();
+        jpeg.extend(segment(0xda, &body));
+        jpeg.push(0x7f);
+    };
+    scan(&[1, 2, 3], [0, 0], 0);
+    for component in 1..=3 {
+        for place in 1..64 {
+            scan(&[component], [place, place], 13);
+            for bit in (0..13).rev() {
+                scan(&[component], [place, place], (bit + 1) << 4 | bit);
+            }
+        }
+    }
+    jpeg.extend([0xff, 0xd9]);
+    assert_told(&[("scans.jpg", jpeg, ("limit", "1001 scans"))]);
+}
+
+/// A little-endian TIFF of grey pixels of 8 bits in one strip.
+struct Tiff {
+    entries: Vec<(u16, u16, u32, u32)>,
+    pixels: Vec<u8>,
+    next: u32,
+}
+
+const LONG: u16 = 4;
+
+impl Tiff {
+    fn new(width: u32, height: u32) -> Self {
+        let entries = vec![
+            (256, LONG, 1, width),
+            (257, LONG, 1, height),
+            (258, LONG, 1, 8),
+            (259, LONG, 1, 1),
+            (262, LONG, 1, 1),
+            (273, LONG, 1, 0),
+            (277, LONG, 1, 1),
+        ];
+        Self { entries, pixels: vec![7; 64], next: 0 }
+    }
+
+    /// Gives a tag a value, or a kind, a count and a place.
+    fn tag(mut self, tag: u16, kind: u16, count: u32, value: u32) -> Self {
+        self.entries.retain(|(there, ..)| *there != tag);
+        self.entries.push((tag, kind, count, value));
+        self.entries.sort_unstable();
+        self
+    }
+
+    fn whole(self, tag: u16, value: u32) -> Self {
+        self.tag(tag, LONG, 1, value)
+    }
+
+    /// Where the pixels are.
+    fn pixels_at(&self) -> u32 {
+        8 + 2 + 12 * self.entries.len() as u32 + 4
+    }
+
+    fn file(self) -> Vec<u8> {
+        let pixels_at = self.pixels_at();
+        let mut file = [&b"II*\0\x08\0\0\0"[..], &(self.entries.len() as u16).to_le_bytes()].concat();
+        for (tag, kind, count, value) in self.entries {
+            let value = if (tag, count, value) == (273, 1, 0) { pixels_at } else { value };
+            file.extend([tag.to_le_bytes(), kind.to_le_bytes()].concat());
+            file.extend([count.to_le_bytes(), value.to_le_bytes()].concat());
+        }
+        file.extend(self.next.to_le_bytes());
+        file.extend(self.pixels);
+        file
+    }
+}
+
+#[test]
+fn hostile_tiffs_fail_each_in_its_way() {
+    let told_4_billion = |tag| Tiff::new(8, 8).tag(tag, LONG, u32::MAX, 8).file();
+    let many_tags = with(Tiff::new(8, 8).file(), 8, &[0xff, 0xff]);
+    // Floats of four samples in one strip.
+    let strip = Tiff::new(12_000, 12_000).whole(258, 32).whole(277, 4).whole(339, 3).whole(262, 2);
+    let tiles = Tiff::new(8, 8).whole(322, 1 << 20).whole(323, 1 << 20);
+    let many_tiles = Tiff::new(1 << 20, 1).whole(322, 1).whole(323, 1 << 20);
+    let mut dictionary = Tiff::new(8, 8).whole(259, 34925);
+    // The header of LZMA with a dictionary of 3 GiB.
+    dictionary.pixels = b"\xfd7zXZ\0\0\x04\xe6\xd6\xb4\x46\x02\0\x21\x01\x27\0\0\0".to_vec();
+    let checked = [0x02, 0, 0x21, 0x01, 0x27, 0, 0, 0];
+    let mut crc = flate2::Crc::new();
+    crc.update(&checked);
+    dictionary.pixels.extend(crc.sum().to_le_bytes());
+    assert_told(&[
+        ("no-directory.tif", b"II*\0\xff\xff\xff\xff".to_vec(), ("decode", "no directory")),
+        ("4-billion-places.tif", told_4_billion(273), ("decode", "where its pixels are")),
+        ("4-billion-bits.tif", told_4_billion(258), ("decode", "")),
+        ("65535-tags.tif", with(many_tags, 8 + 2 + 5 * 12, &[0; 2]), ("decode", "where its pixels are")),
+        ("past-the-end.tif", Tiff::new(8, 8).whole(273, u32::MAX).file(), ("decode", "end early")),
+        ("too-few-pixels.tif", Tiff::new(8, 9).file(), ("decode", "end early")),
+        ("large-strip.tif", strip.file(), MUCH_MEMORY),
+        ("large-tiles.tif", tiles.file(), ("limit", "strips or tiles")),
+        ("narrow-tiles.tif", many_tiles.file(), ("limit", "strips or tiles")),
+        ("dictionary.tif", dictionary.file(), ("limit", "LZMA")),
+    ]);
+}
+
+#[test]
+fn tiffs_that_lead_back_to_themselves_or_share_pixels_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut circle = Tiff::new(8, 8).whole(330, 8).whole(34665, 8);
+    circle.next = 8;
+    // Eight strips of a row, all of the same bytes, told by the rows that they have.
+    let mut shared = Tiff::new(8, 8).whole(278, 1).tag(273, LONG, 8, 0);
+    let at = shared.pixels_at();
+    shared = shared.tag(273, LONG, 8, at);
+    shared.pixels = [(at + 32).to_le_bytes().repeat(8), vec![7; 8]].concat();
+    let paths = [("circle.tif", circle), ("shared.tif", shared)].map(|(name, tiff)| {
+        let path = folder.path().join(name);
+        fs::write(&path, tiff.file()).unwrap();
+        path.to_str().unwrap().to_owned()
+    });
+    let records = records_of(&classify(&["--json", "--no-cache", &paths[0], &paths[1]]), 0);
+    assert_eq!(records.len(), 2);
+    // Both are grey all over.
+    assert_eq!(records[0]["scores"], records[1]["scores"]);
+}
