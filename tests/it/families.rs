@@ -167,10 +167,10 @@ fn well_known_models_have_the_embeddings_of_their_originals_by_their_own_configu
     assert!(compared >= 50, "{compared}");
 }
 
-/// A row of the README's table, and of each of its models the networks that prove it.
+/// A row of the table in docs/models.md, and of each of its models the networks that prove it.
 type Section = (&'static str, &'static [(&'static str, &'static [&'static str])]);
 
-/// What the README's table says that runs, line by line, and the networks that prove it by their own
+/// What the table in docs/models.md says that runs, line by line, and the networks that prove it by their own
 /// configurations. What is in brackets there is a remark.
 const RUNS: &[Section] = &[
     (
@@ -226,9 +226,9 @@ const RUNS: &[Section] = &[
 ];
 
 #[test]
-fn every_line_of_the_readmes_table_of_what_runs_is_proved_by_a_network() {
-    let readme = fs::read_to_string("README.md").unwrap();
-    let table = readme.lines().skip_while(|line| !line.starts_with("| layout | models |")).skip(2);
+fn every_line_of_the_table_of_what_runs_is_proved_by_a_network() {
+    let page = fs::read_to_string("docs/models.md").unwrap();
+    let table = page.lines().skip_while(|line| !line.starts_with("| layout | models |")).skip(2);
     let lines: Vec<_> = table.take_while(|line| line.starts_with('|')).collect();
     assert_eq!(lines.len(), RUNS.len(), "{lines:?}");
     let proved: Vec<_> = networks("models").into_iter().map(|network| network.name).collect();
