@@ -47,9 +47,9 @@ impl VisionWeights {
             position_embedding: weights
                 .view("vision.position_embedding.weight", &[config.tokens(), width])
                 .with_context(|| {
-                    let size = config.image_size;
-                    format!("position embeddings are not resized, and images have {size} × {size} pixels")
-                })?,
+                let size = config.image_size;
+                format!("position embeddings are not resized, and images have {size} × {size} pixels")
+            })?,
             pre_norm: if config.pre_norm { Some(norm("vision.pre_norm")?) } else { None },
             encoder: EncoderWeights::find(weights, "vision.blocks", tower)?,
             post_norm: norm("vision.post_norm")?,
