@@ -212,6 +212,7 @@ pub enum Factors {
     /// A byte each, `x + 128`, so that sums start at −128 times the sum of a column's weights.
     Unsigned,
     /// Two bytes each.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "AVX2 alone takes them so"))]
     Wide,
 }
 
