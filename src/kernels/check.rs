@@ -19,20 +19,20 @@ const INNER: usize = 4 * WIDTH;
 
 /// f32 sums of 768 to 3,072 products, in another order and with or without fused additions, differ by less
 /// than 1e-6 of the largest.
-const F32_BOUND: f32 = 1e-5;
+const F32_BOUND: f64 = 1e-5;
 /// Sums of integers are exact, and only their scaling is rounded.
-const INT8_BOUND: f32 = 1e-6;
+const INT8_BOUND: f64 = 1e-6;
 /// What rounding to 255 levels costs a product of such sizes, of the largest.
-const QUANTISED_BOUND: f32 = 0.02;
+const QUANTISED_BOUND: f64 = 0.02;
 
 /// How far a kernel is from what it should give.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct KernelCheck {
     pub name: &'static str,
     /// The largest difference of two elements, as a share of the largest element.
-    pub error: f32,
+    pub error: f64,
     /// The largest error that rounding explains.
-    pub bound: f32,
+    pub bound: f64,
 }
 
 /// Runs every kernel with the instructions in use and with portable ones. `random` gives numbers from −1 to
@@ -96,11 +96,12 @@ impl KernelCheck {
 }
 
 /// The largest difference of two elements, as a share of the largest element that should be.
-fn error(is: &[f32], should_be: &[f32]) -> f32 {
+fn error(is: &[f32], should_be: &[f32]) -> f64 {
     // Of NaN and a number, `f32::max` takes the number.
     let larger = |most: f32, x: f32| if x > most || x.is_nan() { x } else { most };
     let largest = should_be.iter().map(|x| x.abs()).fold(0.0, larger);
-    is.iter().zip(should_be).map(|(is, should_be)| (is - should_be).abs()).fold(0.0, larger) / largest
+    let apart = is.iter().zip(should_be).map(|(is, should_be)| (is - should_be).abs()).fold(0.0, larger);
+    f64::from(apart) / f64::from(largest)
 }
 
 #[cfg(test)]

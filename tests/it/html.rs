@@ -15,6 +15,8 @@ fn a_page_has_a_card_for_each_image() {
     assert_eq!(page.matches("<article ").count(), 3);
     assert_eq!(page.matches("src=\"data:image/jpeg;base64,").count(), 2);
     assert!(page.contains("<p class=\"prediction\">a tree</p>"), "{page}");
+    // One element has both what marks it and the length of its bar.
+    assert!(page.contains("<li class=\"given w"), "{page}");
     assert!(page.contains("failed (decode): "), "{page}");
 }
 
@@ -108,10 +110,10 @@ fn eval(shard: &Shard, labels: &str, more: &[&str], code: i32) -> String {
     stdout_of(&command.output().unwrap(), code)
 }
 
-/// The number that a figure has, in full.
+/// The number that a figure has, in full, read as numbers of JSON are: to the last digit but one.
 fn figure(page: &str, id: &str) -> Option<f64> {
     let rest = &page[page.find(&format!("<data id=\"{id}\" value=\""))?..];
-    rest.split('"').nth(3)?.parse().ok()
+    serde_json::from_str(rest.split('"').nth(3)?).ok()
 }
 
 /// What stands in a section of a page.
@@ -147,6 +149,7 @@ fn a_page_of_an_evaluation_has_the_figures_that_json_has() {
     }
     assert!(page.contains("2 of 4, 95 % interval 15.00 to 85.00 %"), "{page}");
     assert!(page.contains("a zebra 1"), "{page}");
+    assert!(section(&page, "classes").contains("<data class=\"bar w"), "{page}");
     for (i, class) in json["classes"].as_array().unwrap().iter().enumerate() {
         let rows = section(&page, "classes");
         let row = rows
