@@ -58,7 +58,7 @@ def probabilities_of_originals(model, photos):
     mean, deviation = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
     resized = Compose([Resize(224, InterpolationMode.BICUBIC), CenterCrop(224), ToTensor(), Normalize(mean, deviation)])
     clip = CLIPModel.from_pretrained(model).eval()
-    ids = CLIPTokenizer(model / "vocab.json", model / "merges.txt")(PROMPTS, padding=True, return_tensors="pt")
+    ids = CLIPTokenizer(str(model / "vocab.json"), str(model / "merges.txt"))(PROMPTS, padding=True, return_tensors="pt")
     with torch.inference_mode():
         text = unit(clip.text_projection(clip.text_model(**ids).pooler_output))
         images = []

@@ -209,7 +209,7 @@ pub enum NameSays {
 const IMAGES: &[&str] = &[
     "jpg", "jpeg", "jpe", "jfif", "jif", "mpo", "png", "apng", "webp", "gif", "bmp", "dib", "tif", "tiff",
     "heic", "heif", "hif", "heics", "heifs", "avif", "avifs", "jxl", "pbm", "pgm", "ppm", "pnm", "pam",
-    "pfm", "tga", "icb", "vda", "vst", "ico", "cur", "qoi", "dds", "ff", "hdr", "exr", "jp2", "j2k", "jpf",
+    "tga", "icb", "vda", "vst", "ico", "cur", "qoi", "dds", "ff", "hdr", "exr", "pfm", "jp2", "j2k", "jpf",
     "jpx",
 ];
 
