@@ -1,7 +1,7 @@
 //! Files made to do harm: small, and asking for all the time and memory there is. Each must cost one
 //! image, and say so.
 
-use crate::world::{classify, records_of};
+use crate::world::{TREE, classify, records_of};
 use std::fs;
 
 /// What is expected of a file: a kind of failure, and a word that the message has.
@@ -135,6 +135,20 @@ fn parts_larger_than_their_picture_are_refused_before_they_are_decoded() {
         ("larger-than-said.heic", smaller, ("decode", "larger picture")),
         ("larger-than-said.avif", small_avif, ("decode", "damaged")),
     ]);
+}
+
+#[test]
+fn a_panic_that_cannot_unwind_costs_one_image_and_not_the_run() {
+    // A bit of its pixels differs, and rav1d fails while it deals with that, in a function for C.
+    let folder = tempfile::tempdir().unwrap();
+    let damaged = folder.path().join("damaged.avif");
+    fs::write(&damaged, with(fixture("containers/limited-422.avif"), 503, &[183])).unwrap();
+    let damaged = damaged.to_str().unwrap();
+    let records = records_of(&classify(&["--json", "--no-cache", damaged, TREE, damaged]), 1);
+    assert_eq!(records[1]["prediction"], "a tree");
+    for record in [&records[0], &records[2]] {
+        assert_eq!(record["error"]["kind"], "decode", "{record}");
+    }
 }
 
 /// A box of HEIF.
