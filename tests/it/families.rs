@@ -410,6 +410,15 @@ fn tensor_that_the_configuration_does_not_ask_for_is_refused() {
 }
 
 #[test]
+fn position_embeddings_of_another_image_size_are_refused_as_such() {
+    let mut config = json(&format!("{TINY_OPEN_CLIP}/open_clip_config.json"));
+    config["model_cfg"]["vision_cfg"]["image_size"] = 96.into();
+    let told = refusal_with(&config.to_string());
+    assert!(told.contains("position embeddings are not resized, and images have 96 × 96 pixels"), "{told}");
+    assert!(told.contains("visual.positional_embedding has shape [17, 88]"), "{told}");
+}
+
+#[test]
 fn model_that_is_not_supported_says_what_it_is_and_what_is_near() {
     let told = refusal_with(
         r#"{"model_cfg": {"embed_dim": 512, "custom_text": true, "vision_cfg": {"image_size": 224,

@@ -110,10 +110,10 @@ fn eval(shard: &Shard, labels: &str, more: &[&str], code: i32) -> String {
     stdout_of(&command.output().unwrap(), code)
 }
 
-/// The number that a figure has, in full.
+/// The number that a figure has, in full, read as numbers of JSON are: to the last digit but one.
 fn figure(page: &str, id: &str) -> Option<f64> {
     let rest = &page[page.find(&format!("<data id=\"{id}\" value=\""))?..];
-    rest.split('"').nth(3)?.parse().ok()
+    serde_json::from_str(rest.split('"').nth(3)?).ok()
 }
 
 /// What stands in a section of a page.
