@@ -113,7 +113,7 @@ Exit code:
 
 Environment:
   CLIPCLASS_SIMD limits the instructions used: portable, neon, neon-dot, avx2, avx-vnni, avx512,
-  avx512-vnni or amx";
+  avx512-vnni, avx512-bf16 or amx";
 
 /// Tells which of your labels fits a picture best, with CLIP.
 #[derive(Parser)]
@@ -205,7 +205,7 @@ Keys of --json:
   hub {endpoint, answer, ms, proxy, token, reason}: reached, refused, unreachable or not asked,
   model {name, state, folders, digest, files_checked, device, precision, ms_per_image}:
     ready, part, absent or unusable,
-  self_test [{name, passed, error, bound}], speed {f32_gflops, int8_gops},
+  self_test [{name, passed, error, bound}], speed {f32_gflops, int8_gops, bf16_gflops},
   notes [], problems [{problem, remedy}]
 
 Exit code:
@@ -596,7 +596,10 @@ impl ValueEnum for Precision {
         Some(PossibleValue::new(self.name()).help(match self {
             Self::F32 => "32-bit floats: the original's numbers",
             Self::F16 => "16-bit floats, on a GPU: half the memory",
-            Self::Bf16 => "16-bit floats with the range of f32, on a GPU: half the memory",
+            Self::Bf16 => {
+                "16-bit floats with the range of f32, on a GPU, where they take half the memory, or a CPU \
+                 with AVX512-BF16 or AMX-BF16"
+            }
             Self::Int8 => {
                 "8-bit integers, on a CPU: several times as fast once loaded; on the drawings of the \
                  test model, probabilities are off by 0.003 on average, seldom by more than 0.03, and \

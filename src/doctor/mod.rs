@@ -149,6 +149,8 @@ pub struct SelfTest {
 pub struct KernelSpeed {
     pub f32_gflops: f64,
     pub int8_gops: Option<f64>,
+    /// Where it may be used.
+    pub bf16_gflops: Option<f64>,
 }
 
 /// What keeps a run from being right or from running, and what helps.

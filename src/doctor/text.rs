@@ -153,7 +153,8 @@ fn self_test(found: &Examination) -> String {
 fn speed(found: &Examination) -> String {
     let (speed, model) = (&found.speed, &found.model);
     let int8 = speed.int8_gops.map_or(String::new(), |gops| format!(", int8 {gops:.0} Gop/s"));
-    let products = format!("products in f32 {:.0} GFLOP/s{int8}", speed.f32_gflops);
+    let bf16 = speed.bf16_gflops.map_or(String::new(), |gflops| format!(", bf16 {gflops:.0} GFLOP/s"));
+    let products = format!("products in f32 {:.0} GFLOP/s{int8}{bf16}", speed.f32_gflops);
     match model.ms_per_image {
         Some(ms) => {
             let device = model.device.as_deref().unwrap_or("cpu");
