@@ -16,7 +16,7 @@ fn a_page_has_a_card_for_each_image() {
     assert_eq!(page.matches("src=\"data:image/jpeg;base64,").count(), 2);
     assert!(page.contains("<p class=\"prediction\">a tree</p>"), "{page}");
     // One element has both what marks it and the length of its bar.
-    assert!(page.contains("<li class=\"given w"), "{page}");
+    assert!(page.contains(" given\"><b>0."), "{page}");
     assert!(page.contains("failed (decode): "), "{page}");
 }
 
@@ -35,7 +35,9 @@ fn nothing_is_fetched_and_only_the_page_s_own_script_may_run() {
 
 #[track_caller]
 fn assert_asks_nothing(page: &str) {
-    assert!(page.contains("Content-Security-Policy\" content=\"default-src 'none'; img-src data:; "));
+    assert!(
+        page.contains("http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; ")
+    );
     assert_eq!(page.matches("<script>").count(), 1, "{page}");
     // The name of SVG is no address.
     let page = page.replace("xmlns=\"http://www.w3.org/2000/svg\"", "");
@@ -68,19 +70,6 @@ fn of_many_labels_a_card_has_the_best() {
         stdout_of(&command.output().unwrap(), 0).matches("<li").count()
     };
     assert_eq!((rows(&[]), rows(&["--top", "7"])), (5, 7));
-}
-
-#[test]
-fn of_many_cards_the_first_need_no_script_and_others_load_when_they_are_seen() {
-    let folder = tempfile::tempdir().unwrap();
-    let list = folder.path().join("list");
-    fs::write(&list, format!("{TREE}\n").repeat(1000)).unwrap();
-    let mut command = clipclass();
-    command.args(["--model", MODEL, "--labels", LABELS, "--format", "html", "--files-from"]).arg(&list);
-    let page = stdout_of(&command.output().unwrap(), 0);
-    assert_eq!((page.matches("<img src=").count(), page.matches("<img data-src=").count()), (200, 800));
-    assert_eq!((page.matches("<section>").count(), page.matches("</section>").count()), (2, 2));
-    assert!(page.len() < 8 * 1024 * 1000, "{}", page.len());
 }
 
 /// A shard of images, each with the text beside it that says what it shows.
