@@ -578,6 +578,7 @@ def run_once(command, environment):
 
 F32 = ["PyTorch f32", "ONNX Runtime f32", "OpenVINO f32"]
 REDUCED = ["ONNX Runtime int8", "OpenVINO bf16"]
+PEERS = {"f32": F32, "bf16": ["OpenVINO bf16"], "int8": REDUCED}
 
 
 class Row(NamedTuple):
@@ -594,7 +595,7 @@ class Row(NamedTuple):
 
 
 def vision_row(precision, goal, model=""):
-    return Row(lambda b: b.vision(precision, F32 if precision == "f32" else REDUCED, goal, model), model)
+    return Row(lambda b: b.vision(precision, PEERS[precision], goal, model), model)
 
 
 def process_row(precision, one, further_one):
@@ -606,6 +607,8 @@ def process_row(precision, one, further_one):
 ROWS = {
     "vision-f32": vision_row("f32", 0.9),
     "vision-int8": vision_row("int8", 0.8),
+    # On processors with AVX512-BF16 or AMX-BF16 alone, as all of bf16: clipclass refuses it on others.
+    "vision-bf16": vision_row("bf16", 0.85),
     "text": Row(Bench.text, towers=["text"]),
     "pixels": Row(Bench.pixels, network=False, towers=[], photos=True, packages=["PIL"]),
     "process": process_row("f32", 0.12, 0.6),
@@ -614,10 +617,13 @@ ROWS = {
     "busy": Row(Bench.busy, packages=EXPORTED),
     "b16-f32": vision_row("f32", 0.95, "b16"),
     "b16-int8": vision_row("int8", 0.85, "b16"),
+    "b16-bf16": vision_row("bf16", 0.85, "b16"),
     "l14-f32": vision_row("f32", 0.95, "l14"),
     "l14-int8": vision_row("int8", 0.85, "l14"),
+    "l14-bf16": vision_row("bf16", 0.85, "l14"),
     "siglip-f32": vision_row("f32", 0.95, "siglip"),
     "siglip-int8": vision_row("int8", 0.85, "siglip"),
+    "siglip-bf16": vision_row("bf16", 0.85, "siglip"),
 }
 DEFAULT_ROWS = ["vision-f32", "vision-int8", "text", "pixels", "process"]
 

@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-SETS = ["portable", "avx2", "avx-vnni", "avx512", "avx512-vnni", "amx"]
+SETS = ["portable", "avx2", "avx-vnni", "avx512", "avx512-vnni", "avx512-bf16", "amx"]
 # What a loop of a product is known by, and how often it must be there to be one with a tile of registers.
 PRODUCTS = {
     "f32, AVX2": (r"vfmadd\w+ps\s+ymm", 12),
@@ -28,6 +28,7 @@ PRODUCTS = {
     "int8, AVX2": (r"vpmaddwd\s+ymm", 12),
     "int8, AVX-VNNI": (r"(\{vex\}\s+)?vpdpbusd\s+ymm", 8),
     "int8, AVX-512 VNNI": (r"vpdpbusd\s+zmm", 16),
+    "bf16, AVX-512 BF16": (r"vdpbf16ps\s+zmm", 16),
 }
 MOVES = re.compile(r"v?mov(aps|ups|dqa|dqu|dqa64|dqu64|dqa32|dqu32)\s+([xyz]mm\d+),\s*([xyz]mm\d+)$")
 STACK = re.compile(r"\[(rsp|rbp)[^\]]*\]")

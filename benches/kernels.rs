@@ -6,8 +6,8 @@
 //! because a machine is rarely quiet for long.
 
 use clipclass::kernels::{
-    Heads, Int8Matrix, Kernel, Simd, Weight, attention, dispatch, instructions, layer_norm, matmul,
-    matmul_int8,
+    Bf16Matrix, Heads, Int8Matrix, Kernel, Simd, Weight, attention, dispatch, instructions, layer_norm,
+    matmul, matmul_panels, require_bf16,
 };
 use std::hint::black_box;
 use std::mem::MaybeUninit;
@@ -44,8 +44,14 @@ fn run() {
             matmul(&x, &[weight], None, &mut y);
         });
         report(&format!("int8 {what}"), operations, || {
-            matmul_int8(&x, &int8, None, &mut y);
+            matmul_panels(&x, &int8, None, &mut y);
         });
+        if require_bf16().is_ok() {
+            let bf16 = Bf16Matrix::round(&[weight]);
+            report(&format!("bf16 {what}"), operations, || {
+                matmul_panels(&x, &bf16, None, &mut y);
+            });
+        }
     }
     for (sequences, tokens, width, causal) in ATTENTIONS {
         let qkv = random(sequences * tokens * 3 * width);

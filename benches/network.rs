@@ -2,8 +2,8 @@
 //! changes. `compare.py` says how the whole stands against others.
 
 use clipclass::kernels::{
-    Activation, Heads, Int8Matrix, Weight, attention, layer_norm, matmul, matmul_add, matmul_int8,
-    matmul_int8_add,
+    Activation, Heads, Int8Matrix, Weight, attention, layer_norm, matmul, matmul_add, matmul_panels,
+    matmul_panels_add,
 };
 use clipclass::score::{Classifier, Judgement, Scoring};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -40,7 +40,7 @@ fn linear(c: &mut Criterion) {
             });
             group.bench_function(BenchmarkId::new("int8", batch), |b| {
                 b.iter(|| {
-                    matmul_int8(&x, &int8, None, &mut y);
+                    matmul_panels(&x, &int8, None, &mut y);
                 });
             });
         }
@@ -102,12 +102,12 @@ fn block(c: &mut Criterion) {
         c.bench_function(&format!("block int8/{batch}"), |b| {
             b.iter(|| {
                 let normed = layer_norm(&x, &weight, &bias, 1e-5, &mut normal);
-                let qkv = matmul_int8(normed, &int8[0], None, &mut qkv);
+                let qkv = matmul_panels(normed, &int8[0], None, &mut qkv);
                 let mixed = attention(qkv, heads, None, &mut mixed);
-                matmul_int8_add(mixed, &int8[1], &mut x);
+                matmul_panels_add(mixed, &int8[1], &mut x);
                 let normed = layer_norm(&x, &weight, &bias, 1e-5, &mut normal);
-                let inner = matmul_int8(normed, &int8[2], gelu, &mut inner);
-                matmul_int8_add(inner, &int8[3], &mut x);
+                let inner = matmul_panels(normed, &int8[2], gelu, &mut inner);
+                matmul_panels_add(inner, &int8[3], &mut x);
             });
         });
     }

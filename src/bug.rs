@@ -105,9 +105,24 @@ fn message(payload: &(dyn Any + Send)) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use std::process::{self, Command};
     use std::sync::mpsc;
+
+    /// Does `test`, of that name, in a process of its own: where a thread has stopped at its panic, the
+    /// harness would wait for the hook at its end.
+    pub(crate) fn alone(name: &str, test: impl FnOnce()) {
+        const ALONE: &str = "CLIPCLASS_TEST_ALONE";
+        if env::var_os(ALONE).is_some() {
+            process::exit(caught(test).is_err().into());
+        }
+        let program = env::current_exe().unwrap();
+        let run = Command::new(program).args(["--exact", name, "--nocapture"]).env(ALONE, "1").output();
+        let run = run.unwrap();
+        let said = String::from_utf8_lossy(&run.stdout);
+        assert!(run.status.success() && said.contains("running 1 test"), "{said}{run:?}");
+    }
 
     #[test]
     fn a_panic_is_caught_with_what_it_said() {
@@ -123,11 +138,13 @@ mod tests {
         extern "C" fn fails() {
             panic!("never {} C", "unwind");
         }
-        let (sender, told) = mpsc::channel();
-        thread::spawn(move || {
-            stop_at_panic(move |bug| sender.send(bug).unwrap());
-            fails();
+        alone("bug::tests::a_panic_that_would_abort_the_process_stops_its_thread", || {
+            let (sender, told) = mpsc::channel();
+            thread::spawn(move || {
+                stop_at_panic(move |bug| sender.send(bug).unwrap());
+                fails();
+            });
+            assert!(told.recv().unwrap().to_string().starts_with("never unwind C"));
         });
-        assert!(told.recv().unwrap().to_string().starts_with("never unwind C"));
     }
 }

@@ -113,7 +113,7 @@ Exit code:
 
 Environment:
   CLIPCLASS_SIMD limits the instructions used: portable, neon, neon-dot, avx2, avx-vnni, avx512,
-  avx512-vnni or amx";
+  avx512-vnni, avx512-bf16 or amx";
 
 /// Tells which of your labels fits a picture best, with CLIP.
 #[derive(Parser)]
@@ -193,18 +193,19 @@ Examples:
   clipclass eval photos -l \"a cat,a dog\" --fit pets.json && clipclass new.jpg --classifier pets.json";
 
 const AFTER_DOCTOR_HELP: &str = "\
-Nothing is downloaded. The hub is asked for one small file. What is printed is what a report of a problem
-needs: it has paths, and no passwords or access tokens.
+Nothing is downloaded; the hub is asked for one small file. What is printed is what a report of a
+problem needs: paths are in it, passwords and access tokens are not.
 
 Keys of --json:
-  sound, version, build, system {os, arch, cpu, cores}, instructions {in_use, machine, limit}, threads,
+  sound, version, build, system {os, arch, cpu, cores}, threads,
+  instructions {in_use, machine, limit},
   devices [{name, built_in, usable, reason}],
   embedding_cache {folder, usable, bytes, images, prompts, free_bytes},
   hub_cache {folder, writable, bytes, models, free_bytes},
   hub {endpoint, answer, ms, proxy, token, reason}: reached, refused, unreachable or not asked,
-  model {name, state, folders, digest, files_checked, device, precision, ms_per_image}: ready, part,
-    absent or unusable,
-  self_test [{name, passed, error, bound}], speed {f32_gflops, int8_gops},
+  model {name, state, folders, digest, files_checked, device, precision, ms_per_image}:
+    ready, part, absent or unusable,
+  self_test [{name, passed, error, bound}], speed {f32_gflops, int8_gops, bf16_gflops},
   notes [], problems [{problem, remedy}]
 
 Exit code:
@@ -595,7 +596,10 @@ impl ValueEnum for Precision {
         Some(PossibleValue::new(self.name()).help(match self {
             Self::F32 => "32-bit floats: the original's numbers",
             Self::F16 => "16-bit floats, on a GPU: half the memory",
-            Self::Bf16 => "16-bit floats with the range of f32, on a GPU: half the memory",
+            Self::Bf16 => {
+                "16-bit floats with the range of f32, on a GPU, where they take half the memory, or a CPU \
+                 with AVX512-BF16 or AMX-BF16"
+            }
             Self::Int8 => {
                 "8-bit integers, on a CPU: several times as fast once loaded; on the drawings of the \
                  test model, probabilities are off by 0.003 on average, seldom by more than 0.03, and \

@@ -5,7 +5,7 @@
 //!                                        │
 //! labels.rs ─────────────────────────────┤──▶ model/ (text) ────┐
 //! hub/   a model's name ──▶ its files ──▶ model/                ▼
-//! input/ ──▶ pixels/ ────────────────────┴──▶ model/ (vision) ─▶ score.rs ──▶ report/  sinks
+//! input/ ──▶ pixels/ ────────────────────┴──▶ model/ (vision) ─▶ score.rs ──▶ report/  sinks, pages
 //!         └──────── pipeline/: a job → an iterator of records ─────────────────┘  └──▶ eval/  truth → metrics
 //!                   cache/ keeps embeddings between runs     kernels/ slices → slices, for model/ and score.rs
 //!                   net/ the one HTTP client                 messages.rs the one voice on standard error

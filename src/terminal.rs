@@ -23,11 +23,20 @@ pub fn wrapped(text: &str, columns: usize) -> Cow<'_, str> {
     if columns < LEAST_COLUMNS {
         return text.into();
     }
-    let options = Options::new(columns)
-        .break_words(false)
-        .word_splitter(WordSplitter::NoHyphenation)
-        .subsequent_indent("  ");
-    textwrap::fill(text, options).into()
+    textwrap::fill(text, between_words(columns).subsequent_indent("  ")).into()
+}
+
+/// The lines of a text after what its first one begins with, the others below the first word. Line breaks
+/// in it count as spaces.
+pub fn wrapped_after(begin: &str, text: &str, columns: usize) -> Vec<String> {
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let below = " ".repeat(begin.chars().count());
+    let options = between_words(columns).initial_indent(begin).subsequent_indent(&below);
+    textwrap::wrap(&text, options).into_iter().map(|line| line.trim_end().to_owned()).collect()
+}
+
+fn between_words<'a>(columns: usize) -> Options<'a> {
+    Options::new(columns).break_words(false).word_splitter(WordSplitter::NoHyphenation)
 }
 
 /// Whether characters beyond ASCII can be shown: a locale may say otherwise. One that says nothing, as in
@@ -74,6 +83,13 @@ mod tests {
         );
         assert_eq!(wrapped("ein Bär, 熊熊熊熊熊熊", 20), "ein Bär,\n  熊熊熊熊熊熊");
         assert_eq!(wrapped(text, 10), text);
+    }
+
+    #[test]
+    fn what_is_said_stands_below_its_beginning() {
+        let lines = wrapped_after("note: ", "one\ntwo three a/very-long/path.jpg", 16);
+        assert_eq!(lines, ["note: one two", "      three", "      a/very-long/path.jpg"]);
+        assert_eq!(wrapped_after("note: ", "a/very-long/path.jpg", 16), ["note: a/very-long/path.jpg"]);
     }
 
     #[test]

@@ -10,6 +10,8 @@ mod places;
 mod speed;
 mod text;
 
+pub use model::{ModelFindings, ModelState};
+
 use crate::cache;
 use crate::hub::{self, HubAnswer, HubLook, HubOptions, ModelPlace};
 use crate::kernels;
@@ -18,7 +20,6 @@ use crate::model::formula::uniform;
 use crate::model::precision::Precision;
 use crate::pipeline;
 use anyhow::Result;
-use model::ModelFindings;
 use serde::Serialize;
 use std::env::{self, consts};
 use std::fs;
@@ -148,6 +149,8 @@ pub struct SelfTest {
 pub struct KernelSpeed {
     pub f32_gflops: f64,
     pub int8_gops: Option<f64>,
+    /// Where it may be used.
+    pub bf16_gflops: Option<f64>,
 }
 
 /// What keeps a run from being right or from running, and what helps.
@@ -195,7 +198,8 @@ pub fn examine(installation: &Installation) -> Result<Examination> {
     // While the hub is waited for, the rest is done.
     let (hub, self_test, speed) = thread::scope(|scope| {
         let look = scope.spawn(|| hub::look(repository.as_deref(), &installation.hub, HUB_TIME));
-        let (self_test, speed) = pool.install(|| (self_test(&mut findings), speed::of_kernels()));
+        let run = || (self_test(instructions.in_use.is_some(), &mut findings), speed::of_kernels());
+        let (self_test, speed) = pool.install(run);
         (look.join().unwrap_or_else(|panic| resume_unwind(panic)), self_test, speed)
     });
     let hub = hub.map_err(|error| {
@@ -276,16 +280,17 @@ fn instructions(findings: &mut Findings) -> InstructionFindings {
     }
 }
 
-fn self_test(findings: &mut Findings) -> Vec<SelfTest> {
+fn self_test(kernels_run: bool, findings: &mut Findings) -> Vec<SelfTest> {
     const REPORT: &str = "do not trust this machine's results; please report it with all of this, and try \
                           CLIPCLASS_SIMD=portable";
-    let of_kernel =
-        |check: kernels::KernelCheck| SelfTest::measured(check.name, check.error.into(), check.bound.into());
+    let of_kernel = |check: kernels::KernelCheck| SelfTest::measured(check.name, check.error, check.bound);
     let mut checks: Vec<_> =
         kernels::check(|name, count| uniform(name, count, 0)).into_iter().map(of_kernel).collect();
-    match known::checks() {
-        Ok(known) => checks.extend(known),
-        Err(error) => findings.problem(
+    // Without valid instructions no network is loaded.
+    match kernels_run.then(known::checks) {
+        None => {}
+        Some(Ok(known)) => checks.extend(known),
+        Some(Err(error)) => findings.problem(
             format!("the known picture and network could not be run: {error:#}"),
             "if it is the folder of temporary files, let TMPDIR name one that can be written to",
         ),

@@ -1,7 +1,7 @@
 //! What this machine computes in a second.
 
 use super::KernelSpeed;
-use crate::kernels::{Int8Matrix, Weight, collect, matmul, matmul_int8};
+use crate::kernels::{Bf16Matrix, Int8Matrix, Weight, collect, matmul, matmul_panels, require_bf16};
 use crate::model::formula::uniform;
 use crate::model::{Checkpoint, ImageEncoder};
 use crate::pixels::Pixels;
@@ -30,10 +30,14 @@ pub(super) fn of_kernels() -> KernelSpeed {
     let operations = (2 * ROWS * INPUTS * OUTPUTS) as f64;
     let giga_a_second = |product: &dyn Fn()| operations / 1e6 / least_ms(product);
     let int8 = Int8Matrix::quantize(&weight);
+    let bf16 = require_bf16().is_ok().then(|| Bf16Matrix::round(&weight));
     KernelSpeed {
         f32_gflops: giga_a_second(&|| drop(collect(ROWS * OUTPUTS, |y| matmul(&x, &weight, None, y)))),
         int8_gops: int8.map(|matrix| {
-            giga_a_second(&|| drop(collect(ROWS * OUTPUTS, |y| matmul_int8(&x, &matrix, None, y))))
+            giga_a_second(&|| drop(collect(ROWS * OUTPUTS, |y| matmul_panels(&x, &matrix, None, y))))
+        }),
+        bf16_gflops: bf16.map(|matrix| {
+            giga_a_second(&|| drop(collect(ROWS * OUTPUTS, |y| matmul_panels(&x, &matrix, None, y))))
         }),
     }
 }

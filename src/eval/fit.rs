@@ -323,7 +323,7 @@ impl Fitting<'_> {
             let Some(best) = verdict.prediction else { continue };
             let score = verdict.scores[best];
             let margin = Quantity::Margin.of_labels(&verdict)[best];
-            let contrast = contrast(score.cosine, &self.sample.cosines(image)[..self.labels]);
+            let contrast = contrast(&self.sample.cosines(image)[..self.labels]);
             let best_label = [score.probability, score.cosine, contrast, margin];
             if is_known { &mut known } else { &mut none }.push(best_label);
         }

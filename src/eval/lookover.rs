@@ -16,7 +16,7 @@ const FEW_LABELS: usize = 4;
 const SAME: f32 = 0.9999;
 
 /// The most pairs, and names, that are told.
-const MOST: usize = 100;
+pub(super) const MOST_FINDINGS: usize = 100;
 
 /// Two labels that CLIP can hardly tell apart.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -40,7 +40,7 @@ pub struct LabelFindings {
 pub fn look_over(names: &[&str], rows: &[f32], dim: usize, classes: &[ClassCount]) -> LabelFindings {
     let chosen = |is_chosen: fn(&ClassCount) -> bool| {
         let chosen = names.iter().zip(classes).filter(|(_, class)| is_chosen(class));
-        chosen.take(MOST).map(|(name, _)| (*name).to_owned()).collect()
+        chosen.take(MOST_FINDINGS).map(|(name, _)| (*name).to_owned()).collect()
     };
     LabelFindings {
         coinciding: near_pairs(names, rows, dim),
@@ -63,7 +63,7 @@ fn near_pairs(names: &[&str], rows: &[f32], dim: usize) -> Vec<NearPair> {
             pairs.extend(near.map(|(other, cosine)| (*cosine, label, other)));
         }
         pairs.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then((a.1, a.2).cmp(&(b.1, b.2))));
-        pairs.truncate(MOST);
+        pairs.truncate(MOST_FINDINGS);
     }
     let pair = |(cosine, a, b): (f32, usize, usize)| NearPair {
         labels: [names[a].to_owned(), names[b].to_owned()],

@@ -77,6 +77,10 @@ fn ask(hub: &Hub, repository: Option<&str>, options: &HubOptions) -> HubAnswer {
         Err(error @ (FetchError::NoRevision | FetchError::NoRepository | FetchError::NoAccess { .. })) => {
             HubAnswer::Refused(error.to_string())
         }
+        // What helps depends on whether anything is to be downloaded.
+        Err(
+            FetchError::Unreachable(error) | FetchError::Refused(error) | FetchError::Misconfigured(error),
+        ) => HubAnswer::Unreachable(error.to_string()),
         Err(error) => HubAnswer::Unreachable(error.to_string()),
     }
 }

@@ -3,11 +3,13 @@
 
 use super::activation::Activation;
 use super::attention::{Heads, attention_on};
-use super::instructions::{FloatSet, Int8Set};
-use super::int8::{self, Int8Matrix};
+use super::bf16::Bf16Matrix;
+use super::instructions::{Bf16Set, FloatSet, Int8Set};
+use super::int8::Int8Matrix;
 use super::matmul::{self, Weight};
 use super::norm::layer_norm_on;
 use super::output::collect;
+use super::panels::matmul_panels_on;
 use super::softmax::softmax_on;
 
 /// Tokens of an image.
@@ -19,29 +21,36 @@ const INNER: usize = 4 * WIDTH;
 
 /// f32 sums of 768 to 3,072 products, in another order and with or without fused additions, differ by less
 /// than 1e-6 of the largest.
-const F32_BOUND: f32 = 1e-5;
+const F32_BOUND: f64 = 1e-5;
 /// Sums of integers are exact, and only their scaling is rounded.
-const INT8_BOUND: f32 = 1e-6;
+const INT8_BOUND: f64 = 1e-6;
 /// What rounding to 255 levels costs a product of such sizes, of the largest.
-const QUANTISED_BOUND: f32 = 0.02;
+const QUANTISED_BOUND: f64 = 0.02;
+/// What rounding to eight bits costs one, of the largest.
+const BF16_BOUND: f64 = 0.01;
 
 /// How far a kernel is from what it should give.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct KernelCheck {
     pub name: &'static str,
     /// The largest difference of two elements, as a share of the largest element.
-    pub error: f32,
+    pub error: f64,
     /// The largest error that rounding explains.
-    pub bound: f32,
+    pub bound: f64,
 }
 
 /// Runs every kernel with the instructions in use and with portable ones. `random` gives numbers from −1 to
 /// 1 that belong to a name.
 pub fn check(random: impl Fn(&str, usize) -> Vec<f32>) -> Vec<KernelCheck> {
-    check_on(FloatSet::in_use(), Int8Set::in_use(), random)
+    check_on(FloatSet::in_use(), Int8Set::in_use(), Bf16Set::in_use(), random)
 }
 
-fn check_on(float: FloatSet, int8: Int8Set, random: impl Fn(&str, usize) -> Vec<f32>) -> Vec<KernelCheck> {
+fn check_on(
+    float: FloatSet,
+    int8: Int8Set,
+    bf16: Option<Bf16Set>,
+    random: impl Fn(&str, usize) -> Vec<f32>,
+) -> Vec<KernelCheck> {
     let (x, long) = (random("rows", TOKENS * WIDTH), random("long rows", TOKENS * INNER));
     let (values, bias) = (random("weight", WIDTH * INNER), random("bias", INNER));
     let wide = [Weight { values: &values, bias: Some(&bias), inputs: WIDTH }];
@@ -76,13 +85,22 @@ fn check_on(float: FloatSet, int8: Int8Set, random: impl Fn(&str, usize) -> Vec<
             y
         }),
     ];
+    let exact = multiply(FloatSet::Portable, None);
     if let Some(matrix) = Int8Matrix::quantize(&wide) {
-        let multiply_int8 = |set| collect(TOKENS * INNER, |y| int8::matmul_on(set, &x, &matrix, None, y));
+        let multiply_int8 = |set| collect(TOKENS * INNER, |y| matmul_panels_on(set, &x, &matrix, None, y));
         let (ours, portable) = (multiply_int8(int8), multiply_int8(Int8Set::Portable));
-        let exact = multiply(FloatSet::Portable, None);
         checks.extend([
             KernelCheck { name: "int8 product", error: error(&ours, &portable), bound: INT8_BOUND },
             KernelCheck { name: "int8 against f32", error: error(&ours, &exact), bound: QUANTISED_BOUND },
+        ]);
+    }
+    if let Some(bf16) = bf16 {
+        let matrix = Bf16Matrix::round(&wide);
+        let multiply_bf16 = |set| collect(TOKENS * INNER, |y| matmul_panels_on(set, &x, &matrix, None, y));
+        let (ours, portable) = (multiply_bf16(bf16), multiply_bf16(Bf16Set::Portable));
+        checks.extend([
+            KernelCheck { name: "bf16 product", error: error(&ours, &portable), bound: F32_BOUND },
+            KernelCheck { name: "bf16 against f32", error: error(&ours, &exact), bound: BF16_BOUND },
         ]);
     }
     checks
@@ -96,11 +114,12 @@ impl KernelCheck {
 }
 
 /// The largest difference of two elements, as a share of the largest element that should be.
-fn error(is: &[f32], should_be: &[f32]) -> f32 {
+fn error(is: &[f32], should_be: &[f32]) -> f64 {
     // Of NaN and a number, `f32::max` takes the number.
     let larger = |most: f32, x: f32| if x > most || x.is_nan() { x } else { most };
     let largest = should_be.iter().map(|x| x.abs()).fold(0.0, larger);
-    is.iter().zip(should_be).map(|(is, should_be)| (is - should_be).abs()).fold(0.0, larger) / largest
+    let apart = is.iter().zip(should_be).map(|(is, should_be)| (is - should_be).abs()).fold(0.0, larger);
+    f64::from(apart) / f64::from(largest)
 }
 
 #[cfg(test)]
@@ -114,9 +133,14 @@ mod tests {
         let numbers = |name: &str, count| random(count, name.len() as u32);
         for (i, float) in FloatSet::all().into_iter().enumerate() {
             for int8 in Int8Set::all().into_iter().skip(i) {
-                for check in check_on(float, int8, numbers) {
+                for check in check_on(float, int8, None, numbers) {
                     assert!(check.passed(), "{float:?}, {int8:?}: {check:?}");
                 }
+            }
+        }
+        for bf16 in Bf16Set::all() {
+            for check in check_on(FloatSet::Portable, Int8Set::Portable, Some(bf16), numbers) {
+                assert!(check.passed(), "{bf16:?}: {check:?}");
             }
         }
     }

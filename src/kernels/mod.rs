@@ -12,24 +12,30 @@
 
 mod activation;
 mod attention;
+mod bf16;
 mod check;
 mod instructions;
 mod int8;
 mod matmul;
 mod norm;
 mod output;
+mod panels;
 mod simd;
 mod softmax;
 mod tile;
 
 pub use activation::Activation;
 pub use attention::{Heads, attention};
+pub use bf16::Bf16Matrix;
 pub use check::{KernelCheck, check};
-pub use instructions::{Instructions, LIMIT_VARIABLE, arithmetic, instructions, machine_instructions};
-pub use int8::{Int8Matrix, matmul_int8, matmul_int8_add};
+pub use instructions::{
+    Instructions, LIMIT_VARIABLE, arithmetic, instructions, machine_instructions, require_bf16,
+};
+pub use int8::Int8Matrix;
 pub use matmul::{Weight, matmul, matmul_add};
 pub use norm::layer_norm;
 pub use output::collect;
+pub use panels::{matmul_panels, matmul_panels_add};
 pub use simd::{Kernel, Simd, dispatch};
 pub use softmax::softmax;
 

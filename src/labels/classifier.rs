@@ -66,7 +66,7 @@ pub struct ThresholdRule {
 pub struct NoneRule {
     pub threshold: Option<f32>,
     pub min_cosine: Option<f32>,
-    /// Of its cosine less the mean of those of all labels.
+    /// Of its cosine less the mean of those of all labels but the two best.
     #[serde(default)]
     pub min_contrast: Option<f32>,
     pub min_margin: Option<f32>,

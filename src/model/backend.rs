@@ -3,6 +3,7 @@
 //! It is decided here, once for a checkpoint; towers and layers are handed the decision.
 
 use super::precision::Precision;
+use crate::kernels;
 use anyhow::{Result, bail};
 use candle_core::{DType, Device};
 
@@ -20,6 +21,8 @@ pub enum Backend {
 pub enum Products {
     /// 32-bit floats, with the weights where they lie.
     F32,
+    /// bf16, with rounded weights.
+    Bf16,
     /// 8-bit integers, with quantised weights.
     Int8,
 }
@@ -27,14 +30,19 @@ pub enum Products {
 impl Backend {
     /// Decides for a checkpoint on `device` in `precision`.
     ///
-    /// *Errors* when `device` does not compute in that precision to any advantage.
+    /// *Errors* when `device` does not compute in that precision to any advantage, or the limit of the
+    /// instructions is not one.
     pub fn of(device: &Device, precision: Precision) -> Result<Self> {
         let operations = |dtype| Self::Operations { device: device.clone(), dtype };
         Ok(match (precision, device.is_cpu()) {
             (Precision::F32, true) => Self::Kernels(Products::F32),
             (Precision::Int8, true) => Self::Kernels(Products::Int8),
-            (Precision::F16 | Precision::Bf16, true) => {
-                bail!("precision {precision} runs on a GPU only; a CPU computes in f32 or int8")
+            (Precision::Bf16, true) => {
+                kernels::require_bf16()?;
+                Self::Kernels(Products::Bf16)
+            }
+            (Precision::F16, true) => {
+                bail!("precision {precision} runs on a GPU only; a CPU computes in f32, bf16 or int8")
             }
             (Precision::F32, false) => operations(DType::F32),
             (Precision::F16, false) => operations(DType::F16),

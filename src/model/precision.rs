@@ -12,7 +12,8 @@ pub enum Precision {
     F32,
     /// 16-bit floats of eleven significant bits, on a GPU.
     F16,
-    /// 16-bit floats of f32's range and eight significant bits, on a GPU.
+    /// 16-bit floats of f32's range and eight significant bits: on a GPU, or in the blocks' linear layers
+    /// on a CPU that multiplies them.
     Bf16,
     /// 8-bit integers in the blocks' linear layers, on a CPU: several times faster, a little off.
     Int8,

@@ -1,6 +1,7 @@
 //! [`Record`]s → standard output or a file, in one format each.
 //!
-//! The record is the output contract; a format decides only how it is spelled.
+//! The record is the output contract; a format decides only how it is spelled. A page that is made of
+//! something else than records is an [`html::Document`].
 
 mod claim;
 pub mod html;

@@ -102,7 +102,7 @@ impl<'a> Text<'a> {
             Rule::Threshold => format!("{} below its threshold, {least}", below(value, least)),
             Rule::Cosine => format!("cosine {} below {least}", below(value, least)),
             Rule::Contrast => {
-                format!("cosine {} above the mean of all labels, below {least}", below(value, least))
+                format!("cosine {} above the other labels, below {least}", below(value, least))
             }
             Rule::Margin => format!("margin {} below {least}", below(value, least)),
         };

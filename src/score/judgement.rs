@@ -17,7 +17,7 @@ pub struct Judgement {
     pub threshold: f32,
     /// Least cosine of a prediction.
     pub min_cosine: Option<f32>,
-    /// Least cosine of a prediction less the mean of the cosines of all labels.
+    /// Least [`contrast`] of the labels.
     pub min_contrast: Option<f32>,
     /// Least probability of a prediction less that of the next best label or decoy.
     pub min_margin: Option<f32>,
@@ -66,7 +66,7 @@ pub enum Rule {
     Threshold,
     /// Its cosine is too low.
     Cosine,
-    /// Its cosine is too low, compared with those of all labels.
+    /// Its cosine is too low, compared with those of the other labels.
     Contrast,
     /// It is not far enough above the next.
     Margin,
@@ -219,7 +219,7 @@ impl Candidates<'_> {
             return rejected(Rule::Cosine, self.cosines[best], least);
         }
         if let Some(least) = judgement.min_contrast {
-            let contrast = contrast(self.cosines[best], &self.cosines[..self.labels]);
+            let contrast = contrast(&self.cosines[..self.labels]);
             if contrast < least {
                 return rejected(Rule::Contrast, contrast, least);
             }
@@ -259,12 +259,23 @@ impl Candidates<'_> {
     }
 }
 
-/// A cosine less the mean of the cosines of all labels: where probabilities say how the best label compares
-/// with the next, this says how it stands out from all.
+/// The largest cosine less the mean of all but the two largest: how the best label stands out from the labels,
+/// whether or not one of them resembles it. Pictures that are none of the labels are told better by that
+/// than by probabilities, which compare the best with the next. Of two labels it is their difference, of
+/// one it is 0.
 ///
 /// *Shape* `cosines [L]`, without decoys.
-pub fn contrast(cosine: f32, cosines: &[f32]) -> f32 {
-    cosine - cosines.iter().sum::<f32>() / cosines.len() as f32
+pub fn contrast(cosines: &[f32]) -> f32 {
+    let (mut first, mut second, mut sum) = (f32::NEG_INFINITY, f32::NEG_INFINITY, 0.0);
+    for &cosine in cosines {
+        sum += cosine;
+        (first, second) = if cosine > first { (cosine, first) } else { (first, second.max(cosine)) };
+    }
+    match cosines.len() {
+        0 | 1 => 0.0,
+        2 => first - second,
+        labels => first - (sum - first - second) / (labels - 2) as f32,
+    }
 }
 
 #[cfg(test)]
@@ -308,14 +319,16 @@ mod tests {
     }
 
     #[test]
-    fn a_label_that_does_not_stand_out_from_all_is_rejected_for_its_cosine() {
-        let contrast = |least| Judgement { min_contrast: Some(least), ..Default::default() };
-        // The mean of the labels is 0.4; the decoy does not count.
-        assert_eq!(rejected_by(&[0.5, 0.3], &[0.2], contrast(0.099)), None);
-        assert_eq!(rejected_by(&[0.5, 0.3], &[0.2], contrast(0.101)), Some("cosine"));
-        let verdict = judge(SOFTMAX, &[0.5, 0.3], &[], contrast(0.2));
-        let Rejection { rule, value, least, .. } = verdict.rejection.unwrap();
-        assert!(rule == Rule::Contrast && (value - 0.1).abs() < 1e-6 && least == 0.2);
+    fn a_label_that_does_not_stand_out_from_the_others_is_rejected_for_its_cosine() {
+        let least = |least| Judgement { min_contrast: Some(least), ..Default::default() };
+        // Those after the two best have a mean of 0.2; the decoy does not count.
+        let labels = [0.1, 0.5, 0.45, 0.3];
+        assert_eq!(rejected_by(&labels, &[0.4], least(0.299)), None);
+        assert_eq!(rejected_by(&labels, &[0.4], least(0.301)), Some("cosine"));
+        let Rejection { rule, value, .. } = judge(SOFTMAX, &labels, &[], least(0.4)).rejection.unwrap();
+        assert!(rule == Rule::Contrast && (value - 0.3).abs() < 1e-6);
+        assert_eq!((contrast(&[0.5]), contrast(&[0.25, 0.5])), (0.0, 0.25));
+        assert_eq!([contrast(&[0.5, 0.5, 0.25]), contrast(&[0.25, 0.5, 0.5])], [0.25; 2]);
     }
 
     #[test]

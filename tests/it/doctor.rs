@@ -121,7 +121,7 @@ fn the_instructions_in_use_are_those_that_the_limit_leaves() {
     let mut command = doctor(home.path(), &["-m", MODEL, "--offline"]);
     let wrong = found(command.env("CLIPCLASS_SIMD", "avx3"), 1);
     let (told, remedy) = problem(&wrong);
-    assert!(told.contains("avx3") && told.contains("portable, avx2"), "{told}");
+    assert!(told.contains("avx3") && told.contains("portable, "), "{told}");
     assert!(remedy.contains("CLIPCLASS_SIMD"), "{remedy}");
     assert_eq!(wrong["instructions"]["in_use"], Value::Null);
     let mut other = clipclass();

@@ -161,13 +161,14 @@ fn a_folder_as_a_listed_input_is_walked_and_as_a_list_refused() {
 #[test]
 fn a_walk_takes_images_by_what_they_are_where_names_do_not_say() {
     let folder = tempfile::tempdir().unwrap();
-    let container = |name: &str| {
-        fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/containers").join(name)).unwrap()
-    };
-    let heic = container("420.heic");
-    let (avif, jxl) = (container("420.avif"), container("lossless.jxl"));
+    let fixture =
+        |name: &str| fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)).unwrap();
+    let heic = fixture("containers/420.heic");
+    let (avif, jxl) = (fixture("containers/420.avif"), fixture("containers/lossless.jxl"));
+    let (pnm, cursor, tga) =
+        (fixture("kinds/pnm-bits.pbm"), fixture("kinds/cur-1-masked.cur"), fixture("kinds/tga-RGB.tga"));
     let svg = b"<svg xmlns='http://www.w3.org/2000/svg'/>";
-    let members: [(&str, &[u8]); 8] = [
+    let members: [(&str, &[u8]); 12] = [
         ("a.hif", &heic),
         ("b", &avif),
         ("c.jpg?w=200", TREE),
@@ -176,6 +177,11 @@ fn a_walk_takes_images_by_what_they_are_where_names_do_not_say() {
         ("f.svg", svg),
         ("g.cr2", TREE),
         ("h", svg),
+        ("i", &pnm),
+        ("j", &cursor),
+        ("k.tga", &tga),
+        // Nothing says that this is one.
+        ("l", &tga),
     ];
     fs::create_dir(folder.path().join("f")).unwrap();
     for (name, bytes) in members {
@@ -185,7 +191,8 @@ fn a_walk_takes_images_by_what_they_are_where_names_do_not_say() {
     for input in ["f", "s.tar"] {
         let (told, code) = classify(folder.path(), &[input], b"");
         let names: Vec<_> = told.iter().map(|told| told.split(' ').next().unwrap()).collect();
-        let expected = ["a.hif", "b", "c.jpg?w=200", "d.photo"].map(|name| format!("{input}/{name}"));
+        let expected =
+            ["a.hif", "b", "c.jpg?w=200", "d.photo", "i", "j", "k.tga"].map(|name| format!("{input}/{name}"));
         assert_eq!((names, code), (expected.iter().map(String::as_str).collect(), 0), "{told:?}");
     }
 }
@@ -204,7 +211,7 @@ fn what_is_no_image_is_refused_by_what_it_is() {
         [&[1, 0][..], &photometric, &[next, 0, 0, 0]].concat()
     };
     let raw = [&b"II*\0\x08\0\0\0"[..], &directory(2, 26), &directory(0, 0)].concat();
-    let inputs: [(&str, &[u8], &str); 8] = [
+    let inputs: [(&str, &[u8], &str); 9] = [
         ("a.svg", b"<?xml version='1.0'?><svg/>", "an SVG drawing"),
         ("b.pdf", b"%PDF-1.7", "a PDF document"),
         ("c.cr2", b"II*\0\x10\0\0\0CR\x02\0", "a camera raw (CR2)"),
@@ -213,6 +220,7 @@ fn what_is_no_image_is_refused_by_what_it_is() {
         ("f.jp2", b"\0\0\0\x0cjP  \r\n\x87\n", "a JPEG 2000 picture"),
         ("g.psd", b"8BPS\0\x01", "a Photoshop document"),
         ("h.jpg", b"<!DOCTYPE html><html>", "a web page"),
+        ("i.pfm", b"Pf\n1 1\n-1.0\n\0\0\x80\x3f", "a PNM picture of floats"),
     ];
     for (name, bytes, _) in inputs {
         fs::write(folder.path().join(name), bytes).unwrap();

@@ -1,6 +1,7 @@
 //! Everything that drives the real program or compares the library with its originals, in one
 //! binary.
 
+mod bf16;
 mod cache;
 mod cli;
 mod containers;

@@ -1,35 +1,30 @@
 //! A page for a browser: what the text has, with drawings, every class, and pictures of mistakes.
 
-use super::EvalReport;
+mod drawn;
+mod tables;
+
+use super::{EvalReport, FailedImage};
 use crate::eval::calibration::Calibration;
 use crate::eval::interval::{Interval, Share};
 use crate::eval::mistakes::Mistake;
 use crate::eval::truth::NONE;
 use crate::report::html::{
-    Cards, Cell, Column, Document, Figure, Matrix, MistakeCard, Part, Reliability, ReliabilityBar, Section,
-    Table,
+    Cards, Column, Document, Element, Figure, MistakeCard, PageCell, PageTable, Section,
 };
 use serde_json::Value;
 
-/// The most classes whose whole matrix is drawn, and of how many it is drawn where there are more.
-const MOST_DRAWN: usize = 40;
-const DRAWN_OF_MORE: usize = 30;
-
-/// The most rows of a table of classes: a page of more is hard to open.
-const MOST_CLASSES: usize = 1001;
-
-/// The most rows of any other table, as many as JSON has of confused pairs.
+/// The most rows of a table that is not of the classes, as many as JSON has of confused pairs.
 const MOST_ROWS: usize = 100;
 
 /// The page of a report; `facts` say what it is of.
 pub(super) fn document(report: &EvalReport, facts: Vec<(&'static str, String)>) -> Document {
     let sections = [
         Some(figures(report)),
-        confusion(report),
-        calibration(report),
-        Some(classes(report)),
-        templates(report),
-        findings(report),
+        drawn::confusion(report),
+        drawn::calibration(report),
+        Some(tables::classes(report)),
+        tables::templates(report),
+        tables::findings(report),
         fitted(report),
         mistakes(report),
         failures(report),
@@ -74,21 +69,21 @@ fn figures(report: &EvalReport) -> Section {
         Some(Figure { id, name, value, shown: format!("{value:.4}"), remark: remark.to_owned() })
     };
     figures.extend(numbers.into_iter().filter_map(number));
-    let mut parts = vec![Part::Figures(figures)];
+    let mut elements = vec![Element::Figures(figures)];
     if !report.decides {
         let said = "No rule says which labels an image has, so they only rank the images: --threshold, \
                     --min-cosine or --classifier gives one.";
-        parts.push(Part::Text(said.to_owned()));
+        elements.push(Element::Text(said.to_owned()));
     }
     if let Some(images) = report.sampled {
-        parts.push(Part::Text(format!("Average precision is of {images} images drawn at random.")));
+        elements.push(Element::Text(format!("Average precision is of {images} images drawn at random.")));
     }
     if !left_out.words.is_empty() {
         let words = left_out.words.iter().map(|(word, images)| format!("{word} {images}")).collect();
         let said = "Words that stand for no label, and how many images were left out for them:";
-        parts.push(Part::Names(said.to_owned(), words));
+        elements.push(Element::Names(said.to_owned(), words));
     }
-    Section { id: "figures", title: "Figures", parts }
+    Section { id: "figures", title: "Figures", elements }
 }
 
 fn count(id: &'static str, name: &'static str, count: u64, remark: &str) -> Figure {
@@ -103,204 +98,11 @@ fn share(id: &'static str, name: &'static str, share: Share) -> Option<Figure> {
     Some(Figure { id, name, value, shown: format!("{:.2} %", 100.0 * value), remark })
 }
 
-fn confusion(report: &EvalReport) -> Option<Section> {
-    let confusion = report.confusion.as_ref()?;
-    let (all, classes) = (report.confusion_names(), report.matrix_classes());
-    let pairs = confusion.pairs();
-    let mut parts = Vec::new();
-    let chosen = if classes > MOST_DRAWN { confusion.most_confused(DRAWN_OF_MORE) } else { Vec::new() };
-    let how = "A row is what images show, a column what they were taken for; the number is how many, the colour \
-               their share of the row, blue where that is right and red where it is wrong.";
-    let mut draw = |matrix: Matrix, said: String| {
-        let table = matrix_table(&matrix);
-        parts.push(Part::Matrix(matrix, said, table));
-    };
-    if classes <= MOST_DRAWN {
-        let names = all[..classes].iter().map(|&name| name.to_owned()).collect();
-        draw(Matrix { names, counts: confusion.matrix(classes), has_rest: false }, how.to_owned());
-    } else if !chosen.is_empty() {
-        let rest = format!("the other {}", classes - chosen.len());
-        let names = chosen.iter().map(|&class| all[class].to_owned()).chain([rest]).collect();
-        let said = format!(
-            "The {} of {classes} classes that are confused most often. All others are summed up in the last row and \
-             column, whose common cell has images that are right and images that are wrong. {how}",
-            chosen.len()
-        );
-        draw(Matrix { names, counts: confusion.matrix_with_rest(&chosen), has_rest: true }, said);
-    }
-    if pairs == 0 {
-        parts.push(Part::Text("No image was taken for another class.".to_owned()));
-    } else {
-        let worst = confusion.worst(&all, MOST_ROWS);
-        parts
-            .push(Part::Text(format!("{} that are confused most often:", most(worst.len(), pairs, "pairs"))));
-        let columns = [words("truth"), words("taken for"), numbers("images")].into();
-        let row = |pair: crate::eval::classes::Confused| {
-            vec![text(pair.label), text(pair.prediction), Cell::Count(pair.images)]
-        };
-        parts.push(Part::Table(Table { columns, rows: worst.into_iter().map(row).collect() }));
-    }
-    Some(Section { id: "confusion", title: "Confusion", parts })
-}
-
-fn matrix_table(matrix: &Matrix) -> Table {
-    let columns = [words("truth")].into_iter().chain(matrix.names.iter().map(|name| numbers(name))).collect();
-    let row = |(name, counts): (&String, &Vec<u64>)| {
-        [text(name)].into_iter().chain(counts.iter().map(|&count| Cell::Count(count))).collect()
-    };
-    Table { columns, rows: matrix.names.iter().zip(&matrix.counts).map(row).collect() }
-}
-
-fn calibration(report: &EvalReport) -> Option<Section> {
-    let calibration = report.calibration.as_ref()?;
-    let counted = if report.is_sigmoid && report.average_precisions.is_some() { "labels" } else { "images" };
-    let bins = calibration.reliability();
-    let bar = |bin: &crate::eval::calibration::ReliabilityBin| ReliabilityBar {
-        from: bin.from,
-        to: bin.to,
-        count: bin.images,
-        probability: bin.probability,
-        accuracy: bin.accuracy,
-        interval: bin.interval.map(|Interval(low, high)| (low, high)),
-    };
-    let bars: Vec<_> = bins.iter().map(bar).collect();
-    let number = |value: Option<f64>| value.map_or(Cell::Nothing, Cell::Number);
-    let row = |bar: &ReliabilityBar| {
-        vec![
-            Cell::Text(format!("{:.3} to {:.3}", bar.from, bar.to)),
-            Cell::Count(bar.count),
-            number(bar.probability),
-            number(bar.accuracy),
-            number(bar.interval.map(|interval| interval.0)),
-            number(bar.interval.map(|interval| interval.1)),
-        ]
-    };
-    let columns = [
-        words("probability"),
-        numbers(counted),
-        numbers("mean probability"),
-        numbers("share that is right"),
-        numbers("95 % interval from"),
-        numbers("to"),
-    ];
-    let table = Table { columns: columns.into(), rows: bars.iter().map(row).collect() };
-    let said = "Of predictions whose probability is 0.8, four in five should be right: points on the dashed line \
-                are as right as they say, points below it are too sure of themselves, points above it too unsure. \
-                The line through a point is the 95 % interval of its share. Below is how many there are."
-        .to_owned();
-    let parts = vec![Part::Reliability(Reliability { bars, counted }, said, table)];
-    Some(Section { id: "calibration", title: "Calibration", parts })
-}
-
-fn classes(report: &EvalReport) -> Section {
-    let precision = |i: usize| report.average_precisions.as_ref().and_then(|all| *all.get(i)?);
-    let value = |i: usize| if report.decides { report.classes[i].f1() } else { precision(i).unwrap_or(0.0) };
-    let mut order: Vec<_> = (0..report.classes.len()).collect();
-    // The worst are what people look for; classes without images come last.
-    order.sort_by(|&a, &b| {
-        let is_empty = |i: usize| report.classes[i].support == 0;
-        is_empty(a).cmp(&is_empty(b)).then(value(a).total_cmp(&value(b)))
-    });
-    let shown = &order[..order.len().min(MOST_CLASSES)];
-    let fitted = report.fit.as_ref().and_then(|fitted| fitted.thresholds.as_ref());
-    let mut columns = vec![words("class")];
-    if report.decides {
-        columns.extend(["precision", "recall", "F1"].map(numbers));
-    }
-    if report.average_precisions.is_some() {
-        columns.push(numbers("average precision"));
-    }
-    columns.push(numbers("images"));
-    if let Some(fitted) = fitted {
-        columns.push(numbers(&format!("fitted threshold of {}", fitted.quantity.name())));
-    }
-    let row = |&i: &usize| {
-        let class = report.classes[i];
-        let mut row = vec![text(&report.class_names[i])];
-        if report.decides {
-            row.extend([
-                Cell::Number(class.precision()),
-                Cell::Number(class.recall()),
-                Cell::Bar(class.f1()),
-            ]);
-        }
-        if report.average_precisions.is_some() {
-            row.push(precision(i).map_or(Cell::Nothing, Cell::Bar));
-        }
-        row.push(Cell::Count(class.support));
-        if let Some(fitted) = fitted {
-            let least = fitted.least.get(i);
-            row.push(least.map_or(Cell::Nothing, |&least| Cell::Number(least.into())));
-        }
-        row
-    };
-    let table = Table { columns, rows: shown.iter().map(row).collect() };
-    let mut parts =
-        vec![Part::Text(format!("{}, the worst first.", most(shown.len(), order.len(), "classes")))];
-    parts.push(Part::Table(table));
-    Section { id: "classes", title: "Classes", parts }
-}
-
-fn templates(report: &EvalReport) -> Option<Section> {
-    let mut order: Vec<_> = report.templates.iter().collect();
-    // Those whose absence helps most come first.
-    order.sort_by(|a, b| b.without.unwrap_or(0.0).total_cmp(&a.without.unwrap_or(0.0)));
-    let are_prompts = order.first()?.label.is_some();
-    let name = if are_prompts { "prompts" } else { "templates" };
-    let all = report.accuracy.value();
-    let mut columns = vec![words(name.trim_end_matches('s'))];
-    if are_prompts {
-        columns.push(words("label"));
-    }
-    columns.extend(["accuracy alone", "accuracy without it", "gain without it"].map(numbers));
-    let number = |value: Option<f64>| value.map_or(Cell::Nothing, Cell::Number);
-    let row = |result: &&crate::eval::PromptResult| {
-        let mut row = vec![text(&result.template)];
-        row.extend(result.label.as_deref().map(text));
-        let gain = result.without.zip(all).map(|(without, all)| without - all);
-        row.extend([number(result.accuracy), number(result.without), number(gain)]);
-        row
-    };
-    let shown = &order[..order.len().min(MOST_ROWS)];
-    let said = format!(
-        "{}, those that hurt most first. All together are right on {:.4} of the images.",
-        most(shown.len(), order.len(), name),
-        all.unwrap_or_default()
-    );
-    let table = Table { columns, rows: shown.iter().map(row).collect() };
-    let parts = vec![Part::Text(said), Part::Table(table)];
-    Some(Section { id: "templates", title: if are_prompts { "Prompts" } else { "Templates" }, parts })
-}
-
-fn findings(report: &EvalReport) -> Option<Section> {
-    let findings = &report.findings;
-    let mut parts = Vec::new();
-    if !findings.coinciding.is_empty() {
-        parts.push(Part::Text(
-            "Labels that nearly coincide, so that CLIP can hardly tell them apart:".to_owned(),
-        ));
-        let row = |pair: &crate::eval::NearPair| {
-            vec![text(&pair.labels[0]), text(&pair.labels[1]), Cell::Number(pair.cosine.into())]
-        };
-        let columns = [words("label"), words("and"), numbers("cosine")].into();
-        parts.push(Part::Table(Table { columns, rows: findings.coinciding.iter().map(row).collect() }));
-    }
-    for (said, names) in [
-        ("Labels that are never predicted:", &findings.never_predicted),
-        ("Labels that no image has:", &findings.not_in_truth),
-    ] {
-        if !names.is_empty() {
-            parts.push(Part::Names(said.to_owned(), names.clone()));
-        }
-    }
-    (!parts.is_empty()).then_some(Section { id: "labels", title: "Labels to look at", parts })
-}
-
 /// What was fitted, and how it did on images that it was not fitted on.
 fn fitted(report: &EvalReport) -> Option<Section> {
     let fitted = report.fit.as_ref()?;
     let mut rows = Vec::new();
-    let mut say = |part: &str, name: &str, cell: Cell| {
+    let mut say = |part: &str, name: &str, cell: PageCell| {
         rows.push(vec![text(&part.replace('_', " ")), text(&name.replace('_', " ")), cell]);
     };
     for (part, said) in fitted.report.as_object().into_iter().flatten() {
@@ -316,28 +118,28 @@ fn fitted(report: &EvalReport) -> Option<Section> {
         ("least margin", none.min_margin),
     ] {
         if let Some(value) = value {
-            say("none", name, Cell::Number(value.into()));
+            say("none", name, PageCell::Number(value.into()));
         }
     }
     if let Some(sets) = &fitted.sets {
-        say("prediction_sets", "least probability", Cell::Number(sets.min_probability.into()));
+        say("prediction_sets", "least probability", PageCell::Number(sets.min_probability.into()));
     }
     let said = "Learned from these images, and measured on images that it was not fitted on. The thresholds of the \
                 labels are among the classes above.";
-    let table = Table { columns: [words("part"), words("what"), numbers("value")].into(), rows };
-    let parts = vec![Part::Text(said.to_owned()), Part::Table(table)];
-    Some(Section { id: "fit", title: "Fitted", parts })
+    let table = PageTable { columns: [words("part"), words("what"), numbers("value")].into(), rows };
+    let elements = vec![Element::Text(said.to_owned()), Element::Table(table)];
+    Some(Section { id: "fit", title: "Fitted", elements })
 }
 
-fn cell(value: &Value) -> Cell {
+fn cell(value: &Value) -> PageCell {
     match value {
-        Value::Null => Cell::Nothing,
-        Value::String(text) => Cell::Text(text.clone()),
+        Value::Null => PageCell::Nothing,
+        Value::String(text) => PageCell::Text(text.clone()),
         Value::Number(number) => match number.as_u64() {
-            Some(count) => Cell::Count(count),
-            None => number.as_f64().map_or(Cell::Nothing, Cell::Number),
+            Some(count) => PageCell::Count(count),
+            None => number.as_f64().map_or(PageCell::Nothing, PageCell::Number),
         },
-        other => Cell::Text(other.to_string()),
+        other => PageCell::Text(other.to_string()),
     }
 }
 
@@ -346,9 +148,13 @@ fn mistakes(report: &EvalReport) -> Option<Section> {
     if worst.is_empty() {
         return None;
     }
-    let said = format!("{}.", most(worst.len(), report.mistakes.count() as usize, "mistakes"));
+    let said = format!("{}, the worst first.", most(worst.len(), report.mistakes.count() as usize));
     let cards = Cards { cards: worst.into_iter().map(card).collect(), order: "worst first" };
-    Some(Section { id: "mistakes", title: "Mistakes", parts: vec![Part::Text(said), Part::Cards(cards)] })
+    Some(Section {
+        id: "mistakes",
+        title: "Mistakes",
+        elements: vec![Element::Text(said), Element::Cards(cards)],
+    })
 }
 
 fn card(mistake: &Mistake) -> MistakeCard {
@@ -368,17 +174,26 @@ fn failures(report: &EvalReport) -> Option<Section> {
     if report.failures.is_empty() {
         return None;
     }
-    let said = format!("{}.", most(report.failures.len(), report.failed as usize, "images that failed"));
-    let row =
-        |failure: &super::FailedImage| vec![text(&failure.image), text(failure.kind), text(&failure.message)];
+    let said =
+        format!("{}, in the order of the inputs.", most(report.failures.len(), report.failed as usize));
+    let row = |failure: &FailedImage| vec![text(&failure.image), text(failure.kind), text(&failure.message)];
     let columns = [words("image"), words("kind"), words("what happened")].into();
-    let table = Table { columns, rows: report.failures.iter().map(row).collect() };
-    Some(Section { id: "failed-images", title: "Failed", parts: vec![Part::Text(said), Part::Table(table)] })
+    let table = PageTable { columns, rows: report.failures.iter().map(row).collect() };
+    Some(Section {
+        id: "failed-images",
+        title: "Failed",
+        elements: vec![Element::Text(said), Element::Table(table)],
+    })
 }
 
-/// How many things of all are shown.
-fn most(shown: usize, of: usize, what: &str) -> String {
-    if shown < of { format!("{shown} of {of} {what}; --json has more") } else { format!("{of} {what}") }
+/// How many of all are shown.
+fn most(shown: usize, of: usize) -> String {
+    if shown < of { format!("{shown} of {of}") } else { of.to_string() }
+}
+
+/// Where the others are, if not all are shown.
+fn elsewhere(shown: usize, of: usize) -> &'static str {
+    if shown < of { " (--json has all)" } else { "" }
 }
 
 fn words(name: &str) -> Column {
@@ -389,6 +204,6 @@ fn numbers(name: &str) -> Column {
     Column::Numbers(name.to_owned())
 }
 
-fn text(text: &str) -> Cell {
-    Cell::Text(text.to_owned())
+fn text(text: &str) -> PageCell {
+    PageCell::Text(text.to_owned())
 }

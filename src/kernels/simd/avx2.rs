@@ -2,7 +2,7 @@
 
 use super::avx_vnni::AvxVnni;
 use super::avx512::Avx512;
-use super::{Factors, Int8Simd, MAX_LANES, Simd, registers, token};
+use super::{DotSimd, Factors, MAX_LANES, Simd, registers, token};
 use std::arch::x86_64::*;
 
 token! {
@@ -114,10 +114,11 @@ impl Simd for Avx2 {
 /// Without an instruction for bytes: products of 16-bit integers, whose pairs cannot overflow. Weights
 /// are widened as they are loaded, which the units that add and multiply have time for; factors come
 /// wide, since each is loaded for every vector of columns.
-impl Int8Simd for Avx2 {
+impl DotSimd for Avx2 {
     type Float = Self;
+    type Sum = i32;
     /// Two sums for each column, side by side: of its first two products in four, and its last.
-    type I32 = [__m256i; 2];
+    type Sums = [__m256i; 2];
     type X = __m256i;
     type W = [__m256i; 2];
     const LANES: usize = 8;
@@ -151,12 +152,12 @@ impl Int8Simd for Avx2 {
         }
     }
     #[inline(always)]
-    unsafe fn load_x_ptr(self, from: *const i8) -> __m256i {
+    unsafe fn load_x_ptr(self, from: *const u8) -> __m256i {
         // SAFETY: as above.
         unsafe { _mm256_set1_epi64x(from.cast::<i64>().read_unaligned()) }
     }
     #[inline(always)]
-    unsafe fn load_w_ptr(self, from: *const i8) -> [__m256i; 2] {
+    unsafe fn load_w_ptr(self, from: *const u8) -> [__m256i; 2] {
         // SAFETY: as above.
         unsafe {
             let half = |h: usize| _mm256_cvtepi8_epi16(_mm_loadu_si128(from.add(16 * h).cast()));

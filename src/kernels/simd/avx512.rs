@@ -1,6 +1,7 @@
 //! AVX-512: 32 registers of 16 f32.
 
 use super::avx2::Avx2;
+use super::avx512_bf16::Avx512Bf16;
 use super::avx512_vnni::Avx512Vnni;
 use super::{MAX_LANES, Simd, registers, token};
 use std::arch::x86_64::*;
@@ -14,6 +15,12 @@ impl Avx512 {
     /// The token of AVX-512 alone.
     #[inline(always)]
     pub fn of_avx512_vnni(_: Avx512Vnni) -> Self {
+        Self(())
+    }
+
+    /// The token of AVX-512 alone.
+    #[inline(always)]
+    pub fn of_avx512_bf16(_: Avx512Bf16) -> Self {
         Self(())
     }
 

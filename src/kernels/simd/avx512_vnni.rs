@@ -1,7 +1,7 @@
 //! AVX-512 VNNI: `vpdpbusd` on 512 bits (Intel's servers since 2019, AMD since 2022).
 
 use super::avx512::Avx512;
-use super::{Factors, Int8Simd, registers, token};
+use super::{DotSimd, Factors, registers, token};
 use std::arch::x86_64::*;
 
 token! {
@@ -9,9 +9,10 @@ token! {
     Avx512Vnni: "avx2" "fma" "avx512f" "avx512bw" "avx512dq" "avx512vl" "avx512vnni"
 }
 
-impl Int8Simd for Avx512Vnni {
+impl DotSimd for Avx512Vnni {
     type Float = Avx512;
-    type I32 = __m512i;
+    type Sum = i32;
+    type Sums = __m512i;
     type X = __m512i;
     type W = __m512i;
     const LANES: usize = 16;
@@ -39,12 +40,12 @@ impl Int8Simd for Avx512Vnni {
         unsafe { _mm512_storeu_si512(to.cast(), sums) }
     }
     #[inline(always)]
-    unsafe fn load_x_ptr(self, from: *const i8) -> __m512i {
+    unsafe fn load_x_ptr(self, from: *const u8) -> __m512i {
         // SAFETY: as above.
         unsafe { _mm512_set1_epi32(from.cast::<i32>().read_unaligned()) }
     }
     #[inline(always)]
-    unsafe fn load_w_ptr(self, from: *const i8) -> __m512i {
+    unsafe fn load_w_ptr(self, from: *const u8) -> __m512i {
         // SAFETY: as above.
         unsafe { _mm512_loadu_si512(from.cast()) }
     }

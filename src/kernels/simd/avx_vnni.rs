@@ -1,7 +1,7 @@
 //! AVX-VNNI: `vpdpbusd` on 256 bits, of processors without AVX-512 (Intel since 2021, AMD since 2024).
 
 use super::avx2::Avx2;
-use super::{Factors, Int8Simd, registers, token};
+use super::{DotSimd, Factors, registers, token};
 use std::arch::x86_64::*;
 
 token! {
@@ -9,9 +9,10 @@ token! {
     AvxVnni: "avx2" "fma" "avxvnni"
 }
 
-impl Int8Simd for AvxVnni {
+impl DotSimd for AvxVnni {
     type Float = Avx2;
-    type I32 = __m256i;
+    type Sum = i32;
+    type Sums = __m256i;
     type X = __m256i;
     type W = __m256i;
     const LANES: usize = 8;
@@ -38,12 +39,12 @@ impl Int8Simd for AvxVnni {
         unsafe { _mm256_storeu_si256(to.cast(), sums) }
     }
     #[inline(always)]
-    unsafe fn load_x_ptr(self, from: *const i8) -> __m256i {
+    unsafe fn load_x_ptr(self, from: *const u8) -> __m256i {
         // SAFETY: as above.
         unsafe { _mm256_set1_epi32(from.cast::<i32>().read_unaligned()) }
     }
     #[inline(always)]
-    unsafe fn load_w_ptr(self, from: *const i8) -> __m256i {
+    unsafe fn load_w_ptr(self, from: *const u8) -> __m256i {
         // SAFETY: as above.
         unsafe { _mm256_loadu_si256(from.cast()) }
     }

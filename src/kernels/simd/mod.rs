@@ -15,6 +15,8 @@ pub mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub mod avx512;
 #[cfg(target_arch = "x86_64")]
+pub mod avx512_bf16;
+#[cfg(target_arch = "x86_64")]
 pub mod avx512_vnni;
 #[cfg(target_arch = "x86_64")]
 pub mod avx_vnni;
@@ -22,6 +24,7 @@ pub mod avx_vnni;
 pub mod neon;
 
 use super::instructions::FloatSet;
+use bytemuck::Pod;
 use std::mem::MaybeUninit;
 
 /// The most lanes of a vector of f32.
@@ -204,36 +207,42 @@ pub trait Simd: Copy + Send + Sync + 'static {
     }
 }
 
-/// How the factors of products of 8-bit integers lie in memory.
+/// What the factors of products are that [`DotSimd`] sums, and how they lie in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Factors {
-    /// A byte each.
+    /// 8-bit integers.
     Signed,
-    /// A byte each, `x + 128`, so that sums start at −128 times the sum of a column's weights.
+    /// 8-bit integers, `x + 128`, so that sums start at −128 times the sum of a column's weights.
     Unsigned,
-    /// Two bytes each.
+    /// 8-bit integers, as 16-bit integers.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "AVX2 alone takes them so"))]
     Wide,
+    /// bf16.
+    Bf16,
 }
 
 impl Factors {
-    /// Bytes of a factor.
-    pub const fn bytes(self) -> usize {
+    /// Bytes of the factors that a word of weights, four bytes, is multiplied with.
+    pub const fn bytes_per_word(self) -> usize {
         match self {
-            Self::Signed | Self::Unsigned => 1,
-            Self::Wide => 2,
+            Self::Signed | Self::Unsigned | Self::Bf16 => 4,
+            Self::Wide => 8,
         }
     }
 }
 
-/// The token of an instruction set with vectors that sum products of 8-bit integers.
-pub trait Int8Simd: Copy + Send + Sync + 'static {
-    /// Vectors that scale the sums.
+/// The token of an instruction set with vectors that sum products of narrow numbers, a word at a time:
+/// four 8-bit integers or two bf16 of each column.
+pub trait DotSimd: Copy + Send + Sync + 'static {
+    /// Vectors of f32, to go on with.
     type Float: Simd;
+    /// A sum.
+    type Sum: Pod;
     /// A vector of [`Self::LANES`] sums.
-    type I32: Copy;
-    /// Four consecutive factors of one row, ready to be multiplied.
+    type Sums: Copy;
+    /// The factors of one row for a word, ready to be multiplied.
     type X: Copy;
-    /// Four consecutive weights of each of [`Self::LANES`] columns.
+    /// A word of each of [`Self::LANES`] columns.
     type W: Copy;
     /// Sums of a vector.
     const LANES: usize;
@@ -241,41 +250,40 @@ pub trait Int8Simd: Copy + Send + Sync + 'static {
     const TILE_ROWS: usize;
     /// Vectors in a row of that tile.
     const TILE_VECTORS: usize;
-    /// How factors lie in memory.
+    /// What the factors are.
     const FACTORS: Factors;
 
-    /// The token of the vectors that scale the sums.
+    /// The token of the vectors of f32.
     fn float(self) -> Self::Float;
     /// Sums of zero.
-    fn zero(self) -> Self::I32;
+    fn zero(self) -> Self::Sums;
     /// The `LANES` sums from `from`, unaligned.
     ///
     /// # Safety
     ///
     /// They can be read.
-    unsafe fn load_sums_ptr(self, from: *const i32) -> Self::I32;
+    unsafe fn load_sums_ptr(self, from: *const Self::Sum) -> Self::Sums;
     /// Writes the `LANES` sums to `to`, unaligned.
     ///
     /// # Safety
     ///
     /// They can be written.
-    unsafe fn store_sums_ptr(self, to: *mut i32, sums: Self::I32);
-    /// The four factors from `from`, unaligned, as [`Self::FACTORS`] says.
+    unsafe fn store_sums_ptr(self, to: *mut Self::Sum, sums: Self::Sums);
+    /// The factors for a word from `from`, unaligned, as [`Self::FACTORS`] says.
     ///
     /// # Safety
     ///
     /// They can be read.
-    unsafe fn load_x_ptr(self, from: *const i8) -> Self::X;
-    /// The `4 * LANES` weights from `from`, unaligned.
+    unsafe fn load_x_ptr(self, from: *const u8) -> Self::X;
+    /// The `LANES` words from `from`, unaligned.
     ///
     /// # Safety
     ///
     /// They can be read.
-    unsafe fn load_w_ptr(self, from: *const i8) -> Self::W;
-    /// The sums with the four products of each column added, exactly.
-    ///
-    /// Factors and weights are −127 … 127 (`x + 128` with [`Factors::Unsigned`]).
-    fn add_products(self, sums: Self::I32, x: Self::X, w: Self::W) -> Self::I32;
+    unsafe fn load_w_ptr(self, from: *const u8) -> Self::W;
+    /// The sums with the products of each column's word added: exactly those of integers, which are
+    /// −127 … 127 (`x + 128` with [`Factors::Unsigned`]), rounded those of bf16.
+    fn add_products(self, sums: Self::Sums, x: Self::X, w: Self::W) -> Self::Sums;
 }
 
 /// Work written once for every width of vectors.

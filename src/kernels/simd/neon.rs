@@ -1,7 +1,7 @@
 //! NEON: 32 registers of 4 f32, which every 64-bit ARM processor has, and its dot products of bytes,
 //! which those since about 2018 have.
 
-use super::{Factors, Int8Simd, MAX_LANES, Simd, registers, token};
+use super::{DotSimd, Factors, MAX_LANES, Simd, registers, token};
 use std::arch::aarch64::*;
 use std::arch::asm;
 
@@ -94,9 +94,10 @@ impl Simd for Neon {
     }
 }
 
-impl Int8Simd for NeonDot {
+impl DotSimd for NeonDot {
     type Float = Neon;
-    type I32 = int32x4_t;
+    type Sum = i32;
+    type Sums = int32x4_t;
     type X = int8x16_t;
     type W = int8x16_t;
     const LANES: usize = 4;
@@ -124,14 +125,14 @@ impl Int8Simd for NeonDot {
         unsafe { vst1q_s32(to, sums) }
     }
     #[inline(always)]
-    unsafe fn load_x_ptr(self, from: *const i8) -> int8x16_t {
+    unsafe fn load_x_ptr(self, from: *const u8) -> int8x16_t {
         // SAFETY: as above.
         unsafe { vreinterpretq_s8_s32(vdupq_n_s32(from.cast::<i32>().read_unaligned())) }
     }
     #[inline(always)]
-    unsafe fn load_w_ptr(self, from: *const i8) -> int8x16_t {
+    unsafe fn load_w_ptr(self, from: *const u8) -> int8x16_t {
         // SAFETY: as above.
-        unsafe { vld1q_s8(from) }
+        unsafe { vld1q_s8(from.cast()) }
     }
     /// In assembly, as Rust has no stable function for it.
     #[inline(always)]

@@ -1,7 +1,7 @@
 //! Plain arrays, which the compiler turns into SSE, NEON or whatever the target has for certain.
 
-use super::{Factors, Int8Simd, MAX_LANES, Simd};
-use crate::kernels::int8::PANEL;
+use super::{DotSimd, Factors, MAX_LANES, Simd};
+use crate::kernels::panels::PANEL;
 
 /// The token of no instructions beyond the target's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,9 +77,10 @@ impl Simd for Portable {
 }
 
 /// A whole panel in one vector: the compiler divides it as the target likes.
-impl Int8Simd for Portable {
+impl DotSimd for Portable {
     type Float = Self;
-    type I32 = [i32; PANEL];
+    type Sum = i32;
+    type Sums = [i32; PANEL];
     type X = [i8; 4];
     type W = [[i8; 4]; PANEL];
     const LANES: usize = PANEL;
@@ -92,35 +93,91 @@ impl Int8Simd for Portable {
         self
     }
     #[inline(always)]
-    fn zero(self) -> Self::I32 {
+    fn zero(self) -> Self::Sums {
         [0; PANEL]
     }
     #[inline(always)]
-    unsafe fn load_sums_ptr(self, from: *const i32) -> Self::I32 {
+    unsafe fn load_sums_ptr(self, from: *const i32) -> Self::Sums {
         // SAFETY: the caller's.
-        unsafe { from.cast::<Self::I32>().read_unaligned() }
+        unsafe { from.cast::<Self::Sums>().read_unaligned() }
     }
     #[inline(always)]
-    unsafe fn store_sums_ptr(self, to: *mut i32, sums: Self::I32) {
+    unsafe fn store_sums_ptr(self, to: *mut i32, sums: Self::Sums) {
         // SAFETY: the caller's.
-        unsafe { to.cast::<Self::I32>().write_unaligned(sums) }
+        unsafe { to.cast::<Self::Sums>().write_unaligned(sums) }
     }
     #[inline(always)]
-    unsafe fn load_x_ptr(self, from: *const i8) -> Self::X {
+    unsafe fn load_x_ptr(self, from: *const u8) -> Self::X {
         // SAFETY: the caller's.
         unsafe { from.cast::<Self::X>().read_unaligned() }
     }
     #[inline(always)]
-    unsafe fn load_w_ptr(self, from: *const i8) -> Self::W {
+    unsafe fn load_w_ptr(self, from: *const u8) -> Self::W {
         // SAFETY: the caller's.
         unsafe { from.cast::<Self::W>().read_unaligned() }
     }
     #[inline(always)]
-    fn add_products(self, mut sums: Self::I32, x: Self::X, w: Self::W) -> Self::I32 {
+    fn add_products(self, mut sums: Self::Sums, x: Self::X, w: Self::W) -> Self::Sums {
         for (sum, w) in sums.iter_mut().zip(&w) {
             for (x, w) in x.iter().zip(w) {
                 *sum += i32::from(*x) * i32::from(*w);
             }
+        }
+        sums
+    }
+}
+
+/// The token of bf16 in no instructions beyond the target's own: what they are on a processor that has
+/// none for them, far too slowly to be of use but to compare with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PortableBf16;
+
+impl DotSimd for PortableBf16 {
+    type Float = Portable;
+    type Sum = f32;
+    type Sums = [f32; PANEL];
+    type X = [u16; 2];
+    type W = [[u16; 2]; PANEL];
+    const LANES: usize = PANEL;
+    const TILE_ROWS: usize = 1;
+    const TILE_VECTORS: usize = 1;
+    const FACTORS: Factors = Factors::Bf16;
+
+    #[inline(always)]
+    fn float(self) -> Portable {
+        Portable
+    }
+    #[inline(always)]
+    fn zero(self) -> Self::Sums {
+        [0.0; PANEL]
+    }
+    #[inline(always)]
+    unsafe fn load_sums_ptr(self, from: *const f32) -> Self::Sums {
+        // SAFETY: the caller's.
+        unsafe { from.cast::<Self::Sums>().read_unaligned() }
+    }
+    #[inline(always)]
+    unsafe fn store_sums_ptr(self, to: *mut f32, sums: Self::Sums) {
+        // SAFETY: the caller's.
+        unsafe { to.cast::<Self::Sums>().write_unaligned(sums) }
+    }
+    #[inline(always)]
+    unsafe fn load_x_ptr(self, from: *const u8) -> Self::X {
+        // SAFETY: the caller's.
+        unsafe { from.cast::<Self::X>().read_unaligned() }
+    }
+    #[inline(always)]
+    unsafe fn load_w_ptr(self, from: *const u8) -> Self::W {
+        // SAFETY: the caller's.
+        unsafe { from.cast::<Self::W>().read_unaligned() }
+    }
+    /// In the order of AVX-512 BF16. A product has at most 16 bits, so it is exact.
+    #[inline(always)]
+    fn add_products(self, mut sums: Self::Sums, x: Self::X, w: Self::W) -> Self::Sums {
+        let widen = |bits: u16| f32::from_bits(u32::from(bits) << 16);
+        for (sum, w) in sums.iter_mut().zip(&w) {
+            *sum += widen(x[1]) * widen(w[1]);
+            *sum += widen(x[0]) * widen(w[0]);
         }
         sums
     }

@@ -1,12 +1,12 @@
 //! Linear layers: the one place that knows how a product with weights is best done on a device.
 //!
-//! On a CPU the weights stay as they lie in the mapped file, see [`kernels::matmul`], or are
-//! quantised, see [`Int8Matrix`]; on a GPU they are candle tensors there, of the precision asked for.
+//! On a CPU the weights stay as they lie in the mapped file, see [`kernels::matmul`], or are made
+//! narrow, see [`kernels::matmul_panels`]; on a GPU they are candle tensors there, of the precision asked for.
 
 use super::backend::{Backend, Products};
 use super::config::Projection;
 use super::weights::{Values, View, Weights};
-use crate::kernels::{self, Activation, Int8Matrix, Weight, collect};
+use crate::kernels::{self, Activation, Bf16Matrix, Int8Matrix, Weight, collect};
 use anyhow::{Context, Result};
 use candle_core::{CpuStorage, CustomOp1, InplaceOp2, Layout, Shape, Tensor};
 
@@ -60,6 +60,7 @@ pub struct Linear {
 
 enum LinearPlace {
     Host(Vec<HostMatrix>),
+    Bf16(Bf16Matrix),
     Int8(Int8Matrix),
     Device { weight: Tensor, bias: Option<Tensor> },
 }
@@ -95,6 +96,7 @@ impl Linear {
                 let matrices = matrices.iter().map(host).collect::<Result<Vec<_>>>()?;
                 match products {
                     Products::F32 => LinearPlace::Host(matrices),
+                    Products::Bf16 => LinearPlace::Bf16(Bf16Matrix::round(&Self::host_weights(&matrices))),
                     Products::Int8 => {
                         let matrix = Int8Matrix::quantize(&Self::host_weights(&matrices));
                         LinearPlace::Int8(
@@ -119,7 +121,7 @@ impl Linear {
     /// *Shape* `x [R, inputs] → [R, outputs]`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match &self.place {
-            LinearPlace::Host(_) | LinearPlace::Int8(_) => self.host_forward(x, None),
+            LinearPlace::Host(_) | LinearPlace::Bf16(_) | LinearPlace::Int8(_) => self.host_forward(x, None),
             LinearPlace::Device { weight, bias } => {
                 let y = x.matmul(weight)?;
                 Ok(match bias {
@@ -135,7 +137,9 @@ impl Linear {
     /// *Shape* `x [R, inputs] → [R, outputs]`.
     pub fn forward_activated(&self, x: &Tensor, activation: Activation) -> Result<Tensor> {
         match &self.place {
-            LinearPlace::Host(_) | LinearPlace::Int8(_) => self.host_forward(x, Some(activation)),
+            LinearPlace::Host(_) | LinearPlace::Bf16(_) | LinearPlace::Int8(_) => {
+                self.host_forward(x, Some(activation))
+            }
             LinearPlace::Device { .. } => activation.forward(&self.forward(x)?),
         }
     }
@@ -149,7 +153,7 @@ impl Linear {
     /// *Shape* `x [R, inputs]`, `sum [R, outputs] → [R, outputs]`.
     pub fn add_to(&self, sum: Tensor, x: &Tensor) -> Result<Tensor> {
         match &self.place {
-            LinearPlace::Host(_) | LinearPlace::Int8(_) => {
+            LinearPlace::Host(_) | LinearPlace::Bf16(_) | LinearPlace::Int8(_) => {
                 sum.inplace_op2(x, self)?;
                 Ok(sum)
             }
@@ -180,7 +184,8 @@ impl CustomOp1 for Product<'_> {
             LinearPlace::Host(matrices) => {
                 kernels::matmul(x, &Linear::host_weights(matrices), self.activation, y)
             }
-            LinearPlace::Int8(matrix) => kernels::matmul_int8(x, matrix, self.activation, y),
+            LinearPlace::Bf16(matrix) => kernels::matmul_panels(x, matrix, self.activation, y),
+            LinearPlace::Int8(matrix) => kernels::matmul_panels(x, matrix, self.activation, y),
             LinearPlace::Device { .. } => unreachable!("candle calls this on a CPU"),
         });
         Ok((CpuStorage::F32(y), (rows, *outputs).into()))
@@ -202,7 +207,8 @@ impl InplaceOp2 for Linear {
         let (x, y) = (host_slice(x, layout)?, host_slice_mut(sum, sum_layout)?);
         match &self.place {
             LinearPlace::Host(matrices) => kernels::matmul_add(x, &Self::host_weights(matrices), y),
-            LinearPlace::Int8(matrix) => kernels::matmul_int8_add(x, matrix, y),
+            LinearPlace::Bf16(matrix) => kernels::matmul_panels_add(x, matrix, y),
+            LinearPlace::Int8(matrix) => kernels::matmul_panels_add(x, matrix, y),
             LinearPlace::Device { .. } => unreachable!("candle calls this on a CPU"),
         }
         Ok(())

@@ -127,6 +127,7 @@ pub fn apart<T: Send + 'static>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bug::tests::alone;
 
     /// All in one, for the threads given up are counted for the whole process.
     #[test]
@@ -134,26 +135,31 @@ mod tests {
         extern "C" fn fails() {
             panic!("as C");
         }
-        let now = Deadline::of(&[]);
-        let as_c = Interface::C { most_bytes: 1000 };
-        assert_eq!(apart(now, as_c, || Ok(7)).unwrap(), 7);
-        let unwinds = apart(now, Interface::Rust, || -> Result<(), _> { panic!("as Rust") });
-        assert_eq!((unwinds.unwrap_err().kind(), HELD_BYTES.load(Ordering::Relaxed)), ("decode", 0));
-        let aborts = apart(now, as_c, || {
-            fails();
-            Ok(())
-        });
-        assert_eq!(aborts.unwrap_err().kind(), "decode");
-        assert!(HELD_BYTES.load(Ordering::Relaxed) > 1000);
-        let (stop, stopped) = mpsc::channel::<()>();
-        let slow = apart(Deadline::within(Duration::ZERO), Interface::Rust, move || {
-            let _ = stopped.recv();
-            Ok(())
-        });
-        let error = slow.unwrap_err();
-        assert!(error.kind() == "limit" && error.to_string().contains("more than 0 s"), "{error}");
-        drop(stop);
-        assert_eq!(apart(now, as_c, || Ok(8)).unwrap(), 8);
+        alone(
+            "pixels::decode::apart::tests::a_decoder_that_panics_or_goes_on_for_ever_costs_one_image",
+            || {
+                let now = Deadline::of(&[]);
+                let as_c = Interface::C { most_bytes: 1000 };
+                assert_eq!(apart(now, as_c, || Ok(7)).unwrap(), 7);
+                let unwinds = apart(now, Interface::Rust, || -> Result<(), _> { panic!("as Rust") });
+                assert_eq!((unwinds.unwrap_err().kind(), HELD_BYTES.load(Ordering::Relaxed)), ("decode", 0));
+                let aborts = apart(now, as_c, || {
+                    fails();
+                    Ok(())
+                });
+                assert_eq!(aborts.unwrap_err().kind(), "decode");
+                assert!(HELD_BYTES.load(Ordering::Relaxed) > 1000);
+                let (stop, stopped) = mpsc::channel::<()>();
+                let slow = apart(Deadline::within(Duration::ZERO), Interface::Rust, move || {
+                    let _ = stopped.recv();
+                    Ok(())
+                });
+                let error = slow.unwrap_err();
+                assert!(error.kind() == "limit" && error.to_string().contains("more than 0 s"), "{error}");
+                drop(stop);
+                assert_eq!(apart(now, as_c, || Ok(8)).unwrap(), 8);
+            },
+        );
     }
 
     #[test]

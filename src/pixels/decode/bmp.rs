@@ -17,6 +17,18 @@ pub fn decode(bytes: &[u8]) -> Result<RgbImage, PixelsError> {
     BmpHeader::read(bytes)?.picture(bytes)
 }
 
+/// Whether these bytes begin like a BMP without the header of a file, as Windows keeps it in memory.
+pub fn begins_bare(bytes: &[u8]) -> bool {
+    matches!(bytes, [12 | 40 | 52 | 56 | 64 | 108 | 124, 0, 0, 0, ..]) && BmpHeader::read_at(0, bytes).is_ok()
+}
+
+/// Decodes a BMP without the header of a file.
+///
+/// *Errors* as those of [`decode`].
+pub fn decode_bare(bytes: &[u8]) -> Result<RgbImage, PixelsError> {
+    BmpHeader::read_at(0, bytes)?.picture(bytes)
+}
+
 /// Decodes what an icon has instead of a file: no header of one, and below the picture a mask, which is
 /// dropped like alpha.
 ///

@@ -67,9 +67,12 @@ pub fn mend_webp(bytes: &[u8]) -> Cow<'_, [u8]> {
     mended
 }
 
-/// A Radiance picture with the mark of today, where it has the older one.
+/// How a Radiance picture may begin, too.
+pub const OLD_HDR_MARK: &[u8] = b"#?RGBE";
+
+/// A Radiance picture that begins as the crate wants it.
 pub fn mend_hdr(bytes: &[u8]) -> Cow<'_, [u8]> {
-    match bytes.strip_prefix(b"#?RGBE") {
+    match bytes.strip_prefix(OLD_HDR_MARK) {
         Some(rest) => Cow::Owned([b"#?RADIANCE", rest].concat()),
         None => Cow::Borrowed(bytes),
     }

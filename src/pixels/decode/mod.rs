@@ -80,7 +80,9 @@ fn decode_and_turn(bytes: &[u8]) -> Result<RgbImage, PixelsError> {
     } else {
         match image::guess_format(bytes) {
             Ok(format) => format,
+            Err(_) if bytes.starts_with(mend::OLD_HDR_MARK) => ImageFormat::Hdr,
             Err(_) if icon::is_cursor(bytes) => return icon::decode_cursor(bytes),
+            Err(_) if bmp::begins_bare(bytes) => return bmp::decode_bare(bytes),
             Err(_) if tga::begins(bytes) => return tga::decode(bytes),
             Err(_) => return Err(PixelsError::Format),
         }
@@ -173,7 +175,9 @@ fn decode_other(bytes: &[u8], format: ImageFormat) -> Result<RgbImage, PixelsErr
     let (width, height) = decoder.dimensions();
     check_size(width.into(), height.into())?;
     let pixels = u64::from(width) * u64::from(height);
-    check_memory(decoder.total_bytes().saturating_add(3 * pixels))?;
+    // Of an OpenEXR the crate makes another copy.
+    let copies = if format == ImageFormat::OpenExr { 2 } else { 1 };
+    check_memory(decoder.total_bytes().saturating_mul(copies).saturating_add(3 * pixels))?;
     let color = decoder.color_type();
     let mut levels = vec![0; usize::try_from(decoder.total_bytes()).map_err(|_| too_much_memory())?];
     decoder.read_image(&mut levels)?;

@@ -89,8 +89,8 @@ fn row(score: &Score, verdict: &Verdict, shape: &RecordShape) -> Markup {
     let class = length_class(score.probability);
     let number = format!("{:.4}", score.probability);
     if score.label >= shape.labels.len() {
-        return html! { li.decoy class=(class) { b { (number) } " " bdi { (name) } " (decoy)" } };
+        return html! { li.decoy.(class) { b { (number) } " " bdi { (name) } " (decoy)" } };
     }
     let is_given = verdict.given().contains(&score.label);
-    html! { li.given[is_given] class=(class) { b { (number) } " " (name) } }
+    html! { li.given[is_given].(class) { b { (number) } " " (name) } }
 }

@@ -7,7 +7,7 @@
 mod matrix;
 mod reliability;
 
-pub use matrix::Matrix;
+pub use matrix::ConfusionMatrix;
 pub use reliability::{Reliability, ReliabilityBar};
 
 use anyhow::{Context, Result};

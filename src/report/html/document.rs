@@ -3,8 +3,8 @@
 //! It is said in words of its own what a page is made of, so that who has something to report needs to
 //! know nothing of HTML, and every name is text by its type.
 
-use super::chart::{Matrix, Reliability};
-use super::page::{self, Content, length_class};
+use super::chart::{ConfusionMatrix, Reliability};
+use super::page::{self, PageContent, length_class};
 use super::thumbnail::{Loading, Thumbnail};
 use super::{SHEET, controls};
 use anyhow::Result;
@@ -27,20 +27,20 @@ pub struct Section {
     /// Its name in an address.
     pub id: &'static str,
     pub title: &'static str,
-    pub parts: Vec<Part>,
+    pub elements: Vec<Element>,
 }
 
 /// What a section is made of.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Part {
+pub enum Element {
     Text(String),
     Figures(Vec<Figure>),
     /// Names after a sentence about them.
     Names(String, Vec<String>),
-    Table(Table),
+    Table(PageTable),
     /// A drawing, the sentence that explains it, and the same as a table.
-    Matrix(Matrix, String, Table),
-    Reliability(Reliability, String, Table),
+    Matrix(ConfusionMatrix, String, PageTable),
+    Reliability(Reliability, String, PageTable),
     Cards(Cards),
 }
 
@@ -58,10 +58,10 @@ pub struct Figure {
 
 /// Rows of cells, which a click on a heading sorts.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Table {
+pub struct PageTable {
     pub columns: Vec<Column>,
     /// *Shape* `[rows][columns]`.
-    pub rows: Vec<Vec<Cell>>,
+    pub rows: Vec<Vec<PageCell>>,
 }
 
 /// The heading of a column, and what stands below it.
@@ -73,7 +73,7 @@ pub enum Column {
 
 /// A cell of a table.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Cell {
+pub enum PageCell {
     Text(String),
     Count(u64),
     /// Anything that is not counted.
@@ -110,22 +110,22 @@ impl Document {
         let header = html! {
             nav { @for section in &self.sections { a href={ "#" (section.id) } { (section.title) } } }
         };
-        writeln!(out, "{}", page::begin(self.title, Content::Report, &header).into_string())?;
+        writeln!(out, "{}", page::begin(self.title, PageContent::Report, &header).into_string())?;
         let facts = html! {
             dl.facts { @for (name, value) in &self.facts { dt { (name) } dd { (value) } } }
         };
         writeln!(out, "{}", facts.into_string())?;
         for section in &self.sections {
             writeln!(out, "{}", html! { h2 #(section.id) { (section.title) } }.into_string())?;
-            for part in &section.parts {
-                writeln!(out, "{}", part.markup()?.into_string())?;
+            for element in &section.elements {
+                writeln!(out, "{}", element.markup()?.into_string())?;
             }
         }
         Ok(writeln!(out, "{}", page::end().into_string())?)
     }
 }
 
-impl Part {
+impl Element {
     fn markup(&self) -> Result<Markup> {
         Ok(match self {
             Self::Text(text) => html! { p { (text) } },
@@ -143,7 +143,7 @@ impl Part {
 }
 
 /// A drawing is told by its sentence and its table to those who do not see it.
-fn drawing(svg: &str, said: &str, table: &Table) -> Markup {
+fn drawing(svg: &str, said: &str, table: &PageTable) -> Markup {
     html! {
         figure {
             figcaption { (said) }
@@ -165,7 +165,7 @@ impl Figure {
     }
 }
 
-impl Table {
+impl PageTable {
     fn markup(&self) -> Markup {
         html! {
             div.scroll tabindex="0" {
@@ -187,14 +187,14 @@ impl Column {
     }
 }
 
-impl Cell {
+impl PageCell {
     fn markup(&self) -> Markup {
         match self {
             Self::Text(text) => html! { td { (text) } },
             Self::Count(count) => html! { td.number { data value=(count) { (count) } } },
             Self::Number(number) => html! { td.number { data value=(number) { (format!("{number:.4}")) } } },
             Self::Bar(share) => html! {
-                td.number { data.bar class=(length_class(*share as f32)) value=(share) { (format!("{share:.4}")) } }
+                td.number { data.bar.(length_class(*share as f32)) value=(share) { (format!("{share:.4}")) } }
             },
             Self::Nothing => html! { td {} },
         }

@@ -12,14 +12,14 @@ mod document;
 mod page;
 mod thumbnail;
 
-pub use chart::{Matrix, Reliability, ReliabilityBar};
-pub use document::{Cards, Cell, Column, Document, Figure, MistakeCard, Part, Section, Table};
+pub use chart::{ConfusionMatrix, Reliability, ReliabilityBar};
+pub use document::{Cards, Column, Document, Element, Figure, MistakeCard, PageCell, PageTable, Section};
 pub use thumbnail::Thumbnail;
 
 use super::{Record, RecordShape, Spelling};
 use anyhow::Result;
 use maud::{Markup, html};
-use page::Content;
+use page::PageContent;
 use std::io::Write;
 use thumbnail::Loading;
 
@@ -48,7 +48,7 @@ impl Spelling for Html {
             ("closest", "smallest margin first"),
         ];
         let header = controls(kinds, &orders);
-        Ok(writeln!(out, "{}", page::begin("clipclass", Content::Cards, &header).into_string())?)
+        Ok(writeln!(out, "{}", page::begin("clipclass", PageContent::Cards, &header).into_string())?)
     }
 
     fn write(&mut self, record: &Record, shape: &RecordShape, out: &mut dyn Write) -> Result<()> {

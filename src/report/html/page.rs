@@ -9,12 +9,12 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 const SCRIPT: &str = include_str!("script.js");
 
 /// The SHA-256 digests of the style sheet and the script, which a test computes.
-const STYLE_DIGEST: &str = "AWmWb5g9R1G0HKX1Tstkd0ibQrMaTIxap+jXw2ZrlJk=";
+const STYLE_DIGEST: &str = "9rLurfeGdkRs+zd/+r3e8PKtfxPmYewNjHrKgDJ+tYU=";
 const SCRIPT_DIGEST: &str = "uBAK39EwTW9vy9XxU8mfAD8rEOpduwUW+hzU02rkwgk=";
 
 /// What a page is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Content {
+pub(super) enum PageContent {
     /// Cards alone.
     Cards,
     /// Sections.
@@ -22,7 +22,7 @@ pub(super) enum Content {
 }
 
 /// Everything up to the content of a page.
-pub(super) fn begin(title: &str, content: Content, header: &Markup) -> Markup {
+pub(super) fn begin(title: &str, content: PageContent, header: &Markup) -> Markup {
     let policy = format!(
         "default-src 'none'; img-src data:; style-src 'sha256-{STYLE_DIGEST}'; \
          script-src 'sha256-{SCRIPT_DIGEST}'; base-uri 'none'; form-action 'none'"
@@ -42,8 +42,8 @@ pub(super) fn begin(title: &str, content: Content, header: &Markup) -> Markup {
         (PreEscaped("<body>"))
         header { h1 { (title) } (header) }
         @match content {
-            Content::Cards => (PreEscaped("<main class=\"cards\">")),
-            Content::Report => (PreEscaped("<main class=\"report\">")),
+            PageContent::Cards => (PreEscaped("<main class=\"cards\">")),
+            PageContent::Report => (PreEscaped("<main class=\"report\">")),
         }
     }
 }

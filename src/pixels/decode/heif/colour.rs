@@ -7,7 +7,7 @@
 use super::fixed::Fixed;
 use super::items::{Coding, Colours};
 use super::not_decoded;
-use super::planes::{Chroma, Plane, Planes};
+use super::planes::{Chroma, Plane, Planes, neighbours};
 use crate::pixels::PixelsError;
 use crate::pixels::decode::rgb;
 use image::RgbImage;
@@ -197,15 +197,6 @@ fn spread(size: (u32, u32), chroma: &Chroma, plane: &Plane, y: usize, upsampling
             pixels.map(blend).collect()
         }
     }
-}
-
-/// The sample that a pixel lies in and the next nearest one, of so many samples in a row.
-pub fn neighbours(pixel: usize, step: u32, samples: usize) -> (usize, usize) {
-    if step == 1 {
-        return (pixel, pixel);
-    }
-    let near = pixel / 2;
-    (near, if pixel.is_multiple_of(2) { near.saturating_sub(1) } else { (near + 1).min(samples - 1) })
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use crate::pixels::PixelsError;
 use image::RgbImage;
 use image::metadata::Orientation;
 use items::{Change, CleanAperture, Coded, Coding, Described, Source};
-use planes::{Assembly, Planes};
+use planes::{Assembly, Chroma, Planes};
 use rayon::prelude::*;
 
 /// Tiles of a grid that are decoded at the same time have so many pixels together, unless one alone has
@@ -34,6 +34,11 @@ pub fn decode(bytes: &[u8]) -> Result<RgbImage, PixelsError> {
     let (planes, coding) = match source {
         Source::Coded(coded) => (samples(&coded, deadline)?, coded.coding),
         Source::Grid { columns, tiles } => (assembled(size, columns, &tiles, deadline)?, tiles[0].coding),
+    };
+    let planes = if coding == Coding::Hevc && tears_chroma(&changes, &planes)? {
+        planes.with_chroma_for_each_pixel()
+    } else {
+        planes
     };
     let picture = colour::to_rgb(&planes, colours.or(planes.colours), coding)?;
     drop(planes);
@@ -81,6 +86,44 @@ fn samples(coded: &Coded, deadline: Deadline) -> Result<Planes, PixelsError> {
         )));
     }
     Ok(planes)
+}
+
+/// Whether samples of chroma that pixels share would no longer lie on those pixels, since the picture is
+/// turned by an odd side. libheif, which turns samples and not colours, spreads them over the pixels
+/// before that, and not in the way it does otherwise.
+///
+/// In two places its way is not followed. Along an even side it spreads the last row or column as if it
+/// were twice as long; and samples of 4:2:2 that are turned upside down in an odd width it leaves torn.
+fn tears_chroma(changes: &[Change], planes: &Planes) -> Result<bool, PixelsError> {
+    let Some(Chroma { step: step @ (2, _), .. }) = planes.chroma else { return Ok(false) };
+    let (mut width, mut height) = planes.size;
+    for change in changes {
+        let is_odd_across = !width.is_multiple_of(2);
+        let is_odd_down = step.1 == 2 && !height.is_multiple_of(2);
+        let tears = match change {
+            Change::Turn(0) => false,
+            // Samples that are wide and not high would have to become high.
+            Change::Turn(1 | 3) if step.0 != step.1 => true,
+            Change::Turn(1) => is_odd_across,
+            Change::Turn(3) => is_odd_down,
+            Change::Turn(_) => is_odd_across || !height.is_multiple_of(2),
+            Change::MirrorLeftRight => is_odd_across || is_odd_down,
+            Change::MirrorTopBottom => step.1 == 2 && (is_odd_across || is_odd_down),
+            Change::Crop(aperture) => {
+                let columns = kept(width, aperture.width, aperture.right)?;
+                let rows = kept(height, aperture.height, aperture.down)?;
+                (width, height) = (columns.end - columns.start, rows.end - rows.start);
+                !columns.start.is_multiple_of(step.0) || !rows.start.is_multiple_of(step.1)
+            }
+        };
+        if tears {
+            return Ok(true);
+        }
+        if let Change::Turn(1 | 3) = change {
+            (width, height) = (height, width);
+        }
+    }
+    Ok(false)
 }
 
 fn changed(picture: RgbImage, change: Change) -> Result<RgbImage, PixelsError> {

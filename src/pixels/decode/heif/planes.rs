@@ -33,6 +33,40 @@ pub struct Plane {
     pub samples: Vec<u16>,
 }
 
+impl Planes {
+    /// Gives each pixel samples of chroma of its own. A shared one is in the middle of its pixels, and
+    /// between middles lies a straight line.
+    pub fn with_chroma_for_each_pixel(self) -> Self {
+        let (width, height) = (self.size.0 as usize, self.size.1 as usize);
+        let chroma = self.chroma.map(|chroma| {
+            let (columns, rows) = chroma.size(self.size);
+            let spread = |plane: Plane| {
+                let sample = |x: usize, y: usize| u32::from(plane.samples[y * columns + x]);
+                let blended = |x, y| {
+                    let (near_x, far_x) = neighbours(x, chroma.step.0, columns);
+                    let (near_y, far_y) = neighbours(y, chroma.step.1, rows);
+                    let near_row = 3 * sample(near_x, near_y) + sample(far_x, near_y);
+                    let far_row = 3 * sample(near_x, far_y) + sample(far_x, far_y);
+                    ((3 * near_row + far_row + 8) / 16) as u16
+                };
+                let samples = (0..width * height).map(|i| blended(i % width, i / width)).collect();
+                Plane { bits: plane.bits, samples }
+            };
+            Chroma { step: (1, 1), blue: spread(chroma.blue), red: spread(chroma.red) }
+        });
+        Self { chroma, ..self }
+    }
+}
+
+/// The sample that a pixel lies in and the next nearest one, of so many samples in a row.
+pub fn neighbours(pixel: usize, step: u32, samples: usize) -> (usize, usize) {
+    if step == 1 {
+        return (pixel, pixel);
+    }
+    let near = pixel / 2;
+    (near, if pixel.is_multiple_of(2) { near.saturating_sub(1) } else { (near + 1).min(samples - 1) })
+}
+
 impl Plane {
     /// The high 8 bits of a sample.
     pub fn cut(&self, sample: u16) -> u8 {

@@ -16,11 +16,11 @@ const GAP_PX: f64 = 6.0;
 /// The most cells of text that a name has.
 const NAME_CELLS: usize = 22;
 /// What is seen of a share that is hardly more than nothing.
-const FAINTEST: f64 = 0.12;
+const FAINTEST: f64 = 0.2;
 
 /// A confusion matrix.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Matrix {
+pub struct ConfusionMatrix {
     /// The classes, in order.
     pub names: Vec<String>,
     /// *Shape* `[classes][classes]`, a row for each class that images have, a column for each that they
@@ -38,7 +38,7 @@ struct Plan {
     names_lie: bool,
 }
 
-impl Matrix {
+impl ConfusionMatrix {
     /// A drawing: the colour of a cell is its share of the row, blue where that is right and red where it
     /// is wrong, and its number is how many images that are.
     ///
@@ -88,7 +88,7 @@ impl Plan {
         area.draw_text("truth", &down, (2, self.y(0)))
     }
 
-    fn draw_cells(&self, matrix: &Matrix, area: &Area) -> Drawn {
+    fn draw_cells(&self, matrix: &ConfusionMatrix, area: &Area) -> Drawn {
         let side = self.cell as i32;
         let size_px = (f64::from(self.cell) * 0.4).clamp(7.5, 15.0);
         let number = text(size_px, INK, HPos::Center, VPos::Center);
@@ -97,7 +97,7 @@ impl Plan {
             let all = counts.iter().sum::<u64>().max(1) as f64;
             for (column, &count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
                 let colour = match row == column {
-                    true if rest == Some(row) => FAINT,
+                    true if rest == Some(row) => LINE,
                     true => RIGHT,
                     false => WRONG,
                 };

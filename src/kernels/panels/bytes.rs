@@ -4,7 +4,7 @@ use std::ops::{Deref, DerefMut};
 
 #[derive(Clone, Copy)]
 #[repr(align(64))]
-struct CacheLine(#[expect(dead_code, reason = "read as bytes, through pointers")] [i8; 64]);
+struct CacheLine(#[expect(dead_code, reason = "read as bytes, through pointers")] [u8; 64]);
 
 /// Aligned bytes.
 pub(super) struct Bytes {
@@ -20,16 +20,16 @@ impl Bytes {
 }
 
 impl Deref for Bytes {
-    type Target = [i8];
+    type Target = [u8];
 
-    fn deref(&self) -> &[i8] {
+    fn deref(&self) -> &[u8] {
         // SAFETY: lines are bytes and nothing else, at least `len` of them.
         unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
     }
 }
 
 impl DerefMut for Bytes {
-    fn deref_mut(&mut self) -> &mut [i8] {
+    fn deref_mut(&mut self) -> &mut [u8] {
         // SAFETY: as above.
         unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
     }
