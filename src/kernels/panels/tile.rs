@@ -88,25 +88,28 @@ fn product_of<D: DotSimd, const V: usize, const M: usize>(
     let words = panel.len() / (PANEL * WORD_BYTES);
     let x_bytes = D::FACTORS.bytes_per_word();
     assert!(M * words * x_bytes <= x.len() && column + V * D::LANES <= PANEL && to.len() >= M);
-    let (x, panel) = (x.as_ptr(), panel[..words * PANEL * WORD_BYTES].as_ptr());
     let start: [D::Sums; V] = std::array::from_fn(|v| match starts {
         // SAFETY: these columns are within the panel's.
         Some(starts) => unsafe { simd.load_sums_ptr(starts.as_ptr().add(column + v * D::LANES)) },
         None => simd.zero(),
     });
     let mut sums = [start; M];
-    for word in 0..words {
+    // Rows at a distance in bytes from one pointer: more pointers would not fit the registers.
+    let (mut x, row_bytes) = (x.as_ptr(), words * x_bytes);
+    let mut panel = panel.as_ptr().wrapping_add(column * WORD_BYTES);
+    for _ in 0..words {
         // SAFETY: rows of `x` and the panel have as many words, by the assertions above.
         unsafe {
-            let w = panel.add((word * PANEL + column) * WORD_BYTES);
-            let w: [D::W; V] = std::array::from_fn(|v| simd.load_w_ptr(w.add(v * D::LANES * WORD_BYTES)));
+            let w: [D::W; V] = std::array::from_fn(|v| simd.load_w_ptr(panel.add(v * D::LANES * WORD_BYTES)));
             for m in 0..M {
-                let x = simd.load_x_ptr(x.add((m * words + word) * x_bytes));
+                let x = simd.load_x_ptr(x.add(m * row_bytes));
                 for v in 0..V {
                     sums[m][v] = simd.add_products(sums[m][v], x, w[v]);
                 }
             }
         }
+        x = x.wrapping_add(x_bytes);
+        panel = panel.wrapping_add(PANEL * WORD_BYTES);
     }
     for m in 0..M {
         for v in 0..V {
