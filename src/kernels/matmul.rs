@@ -15,11 +15,8 @@ use rayon::prelude::*;
 use std::cell::RefCell;
 use std::mem::MaybeUninit;
 
-/// Summed elements of a panel: with the widest one 144 KiB. Panels of 36 KiB, which the first-level
-/// cache holds, cost more where the sums are written and read back between them.
-const DEPTH: usize = 768;
-/// Rows of `x` in one task at most: `DEPTH` elements of each, 600 KiB, stay in the second-level
-/// cache beside a panel.
+/// Rows of `x` in one task at most: of each as many elements as a panel is deep, at most 600 KiB, stay
+/// in the second-level cache beside it.
 const TASK_ROWS: usize = 200;
 /// Rows of `x` for each further panel in a task: with many rows it is they that should be read once,
 /// with few it is `w`, each row from its beginning to its end.
@@ -166,7 +163,7 @@ impl Kernel for BlockProduct<'_> {
     fn run<S: Simd>(self, simd: S) {
         // Not within a closure: it would be compiled without the instructions of `S`.
         let mut memory = PANEL.take();
-        let panel = lines(&mut memory, DEPTH * MAX_TILE_COLUMNS);
+        let panel = lines(&mut memory, S::DEPTH * S::TILE_VECTORS * S::LANES);
         match S::TILE_VECTORS {
             2 => self.multiply::<S, 2>(simd, panel),
             3 => self.multiply::<S, 3>(simd, panel),
@@ -189,12 +186,12 @@ impl BlockProduct<'_> {
     fn multiply<S: Simd, const V: usize>(mut self, simd: S, panel: &mut [f32]) {
         let mut sums = Tile::new();
         let columns = self.y.columns();
-        for depth in (0..self.inputs).step_by(DEPTH) {
+        for depth in (0..self.inputs).step_by(S::DEPTH) {
             for column in (0..columns).step_by(V * S::LANES) {
                 let part = PanelPart {
                     columns: (columns - column).min(V * S::LANES),
                     column,
-                    length: DEPTH.min(self.inputs - depth),
+                    length: S::DEPTH.min(self.inputs - depth),
                     depth,
                 };
                 self.fill::<S, V>(simd, &part, panel);

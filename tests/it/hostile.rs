@@ -312,6 +312,11 @@ fn hostile_tiffs_fail_each_in_its_way() {
     assert_told(&[
         ("no-directory.tif", b"II*\0\xff\xff\xff\xff".to_vec(), ("decode", "no directory")),
         ("4-billion-places.tif", places.file(), ("decode", "where its pixels are")),
+        (
+            "4-billion-bits.tif",
+            Tiff::new(8, 8).tag(258, LONG, u32::MAX, 8).file(),
+            ("decode", "bits of a sample cannot be read"),
+        ),
         ("65535-tags.tif", with(many_tags, 8 + 2 + 5 * 12, &[0; 2]), ("decode", "where its pixels are")),
         ("past-the-end.tif", Tiff::new(8, 8).whole(273, u32::MAX).file(), ("decode", "end early")),
         ("too-few-pixels.tif", Tiff::new(8, 9).file(), ("decode", "end early")),

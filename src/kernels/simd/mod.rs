@@ -41,6 +41,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// Vectors in a row of that tile. With one vector of columns each, and one factor, it must fit
     /// the machine's registers, or the inner loop moves sums instead of multiplying.
     const TILE_VECTORS: usize;
+    /// Elements that a product sums with one panel of columns, before it adds the sums to memory.
+    const DEPTH: usize;
 
     /// All lanes equal to `x`.
     fn splat(self, x: f32) -> Self::F32;

@@ -12,6 +12,7 @@ impl Simd for Portable {
     const LANES: usize = 8;
     const TILE_ROWS: usize = 4;
     const TILE_VECTORS: usize = 3;
+    const DEPTH: usize = 768;
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::F32 {

@@ -9,7 +9,7 @@ use crate::pixels::PixelsError;
 use crate::pixels::decode::Palette;
 use crate::pixels::decode::jpeg::under_black;
 
-const PHOTOMETRIC: u16 = 262;
+pub const PHOTOMETRIC: u16 = 262;
 const COLOUR_MAP: u16 = 320;
 
 /// What the samples of a pixel are. Those beyond are alpha, or nothing that is known.

@@ -72,6 +72,12 @@ impl<'a> TiffDirectory<'a> {
         })
     }
 
+    /// Whether a tag has entries, and none that is whole.
+    pub fn is_broken(&self, tag: u16) -> bool {
+        let mut entries = self.entries.chunks_exact(self.numbers.entry_bytes());
+        entries.any(|entry| self.numbers.number(entry, 2) == Some(tag.into())) && self.values(tag).is_none()
+    }
+
     /// The first whole number of a tag.
     pub fn whole(&self, tag: u16) -> Option<u64> {
         self.values(tag)?.whole(0)

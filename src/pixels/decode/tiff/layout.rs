@@ -1,6 +1,6 @@
 //! The tags of a directory → what its picture is made of: chunks, which are strips or tiles, and samples.
 
-use super::colour::TiffColours;
+use super::colour::{PHOTOMETRIC, TiffColours};
 use super::directory::{ByteOrder, TiffDirectory, TiffValues};
 use super::fax::FaxScheme;
 use super::{broken, unsupported};
@@ -29,6 +29,22 @@ const EXTRA_SAMPLES: u16 = 338;
 const SAMPLE_FORMAT: u16 = 339;
 const JPEG_TABLES: u16 = 347;
 const SUBSAMPLING: u16 = 530;
+
+/// What says how samples are to be understood, each with a value that holds where the tag is absent. Where
+/// it is there and cannot be read, that value would be a guess.
+const MEANINGS: [(u16, &str); 11] = [
+    (BITS, "bits of a sample"),
+    (COMPRESSION, "compression"),
+    (PHOTOMETRIC, "colours"),
+    (FILL_ORDER, "order of bits"),
+    (SAMPLES, "samples of a pixel"),
+    (STRIP_ROWS, "rows of a strip"),
+    (PLANES, "planes"),
+    (PREDICTOR, "predictor"),
+    (EXTRA_SAMPLES, "extra samples"),
+    (SAMPLE_FORMAT, "kind of samples"),
+    (SUBSAMPLING, "subsampling"),
+];
 
 /// As many as Pillow takes.
 const MAX_SAMPLES: usize = 6;
@@ -199,6 +215,9 @@ impl<'a> TiffLayout<'a> {
         let missing = || broken("the TIFF does not say how large it is");
         let (width, height) = (whole(WIDTH).ok_or_else(missing)?, whole(HEIGHT).ok_or_else(missing)?);
         check_size(width as u64, height as u64)?;
+        if let Some((_, meaning)) = MEANINGS.iter().find(|(tag, _)| directory.is_broken(*tag)) {
+            return Err(broken(&format!("the TIFF's tag for the {meaning} cannot be read")));
+        }
         let packing = TiffPacking::read(directory)?;
         let samples = whole(SAMPLES).unwrap_or(1);
         if !(1..=MAX_SAMPLES).contains(&samples) {
