@@ -16,24 +16,12 @@ import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
-import torch
 from compare import make_model
 from PIL import Image, ImageOps
-from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Normalize, Resize, ToTensor
-from transformers import CLIPModel, CLIPTokenizer
 
 ROOT = Path(__file__).resolve().parent.parent
 PROMPTS = ["a photo of a temple", "a flower", "a rocket", "an eye", "many galaxies", "a cat", "a cup of coffee"]
 BOUND = 1e-5
-# What CLIP's image processor does, with Pillow.
-TRANSFORM = Compose(
-    [
-        Resize(224, InterpolationMode.BICUBIC),
-        CenterCrop(224),
-        ToTensor(),
-        Normalize((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
-    ]
-)
 # Ways of writing a JPEG, with Pillow's options.
 KINDS = {
     "420": dict(quality=85),
@@ -62,13 +50,20 @@ def write_photos(folder):
 
 def probabilities_of_originals(model, photos):
     """[N, L], and the cosines."""
+    import torch
+    from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Normalize, Resize, ToTensor
+    from transformers import CLIPModel, CLIPTokenizer
+
+    # What CLIP's image processor does, with Pillow.
+    mean, deviation = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+    resized = Compose([Resize(224, InterpolationMode.BICUBIC), CenterCrop(224), ToTensor(), Normalize(mean, deviation)])
     clip = CLIPModel.from_pretrained(model).eval()
-    ids = CLIPTokenizer(model / "vocab.json", model / "merges.txt")(PROMPTS, padding=True, return_tensors="pt")
+    ids = CLIPTokenizer(str(model / "vocab.json"), str(model / "merges.txt"))(PROMPTS, padding=True, return_tensors="pt")
     with torch.inference_mode():
         text = unit(clip.text_projection(clip.text_model(**ids).pooler_output))
         images = []
         for photo in photos:
-            pixels = TRANSFORM(ImageOps.exif_transpose(Image.open(photo)).convert("RGB"))
+            pixels = resized(ImageOps.exif_transpose(Image.open(photo)).convert("RGB"))
             images.append(clip.visual_projection(clip.vision_model(pixels[None]).pooler_output)[0])
         cosines = unit(torch.stack(images)) @ text.T
         return (cosines * clip.logit_scale.exp()).softmax(-1), cosines

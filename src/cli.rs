@@ -193,17 +193,18 @@ Examples:
   clipclass eval photos -l \"a cat,a dog\" --fit pets.json && clipclass new.jpg --classifier pets.json";
 
 const AFTER_DOCTOR_HELP: &str = "\
-Nothing is downloaded. The hub is asked for one small file. What is printed is what a report of a problem
-needs: it has paths, and no passwords or access tokens.
+Nothing is downloaded; the hub is asked for one small file. What is printed is what a report of a
+problem needs: paths are in it, passwords and access tokens are not.
 
 Keys of --json:
-  sound, version, build, system {os, arch, cpu, cores}, instructions {in_use, machine, limit}, threads,
+  sound, version, build, system {os, arch, cpu, cores}, threads,
+  instructions {in_use, machine, limit},
   devices [{name, built_in, usable, reason}],
   embedding_cache {folder, usable, bytes, images, prompts, free_bytes},
   hub_cache {folder, writable, bytes, models, free_bytes},
   hub {endpoint, answer, ms, proxy, token, reason}: reached, refused, unreachable or not asked,
-  model {name, state, folders, digest, files_checked, device, precision, ms_per_image}: ready, part,
-    absent or unusable,
+  model {name, state, folders, digest, files_checked, device, precision, ms_per_image}:
+    ready, part, absent or unusable,
   self_test [{name, passed, error, bound}], speed {f32_gflops, int8_gops, bf16_gflops},
   notes [], problems [{problem, remedy}]
 

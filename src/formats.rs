@@ -91,7 +91,7 @@ fn is_picture(head: &[u8]) -> bool {
         b"II+\0",
         b"MM\0+",
         b"qoif",
-        b"DDS ",
+        b"DDS \x7c\0\0\0",
         b"farbfeld",
         b"#?RADIANCE",
         b"#?RGBE",
@@ -106,10 +106,10 @@ fn is_picture(head: &[u8]) -> bool {
         || (head.starts_with(b"BM")
             && head.get(14).is_some_and(|bytes| BMP_HEADER_BYTES.contains(bytes))
             && head.get(15..18) == Some(&[0; 3]))
-        || matches!(head, [b'P', b'1'..=b'6', space, ..] if space.is_ascii_whitespace())
+        || matches!(head, [b'P', b'1'..=b'6', b'\t'..=b'\r' | b' ', b'\t'..=b'\r' | b' ' | b'#' | b'0'..=b'9', ..])
         || head.starts_with(b"P7\n")
         // An icon or a cursor: how many pictures, and of the first one a byte that is always zero.
-        || matches!(head, [0, 0, 1 | 2, 0, 1..=255, _, _, _, _, 0, ..])
+        || matches!(head, [0, 0, 1 | 2, 0, 1..=255, 0, _, _, _, 0, ..])
 }
 
 /// What the brands of an ISO base media file say: the first one, and if that says nothing, the others.
@@ -209,7 +209,7 @@ pub enum NameSays {
 const IMAGES: &[&str] = &[
     "jpg", "jpeg", "jpe", "jfif", "jif", "mpo", "png", "apng", "webp", "gif", "bmp", "dib", "tif", "tiff",
     "heic", "heif", "hif", "heics", "heifs", "avif", "avifs", "jxl", "pbm", "pgm", "ppm", "pnm", "pam",
-    "pfm", "tga", "icb", "vda", "vst", "ico", "cur", "qoi", "dds", "ff", "hdr", "exr", "jp2", "j2k", "jpf",
+    "tga", "icb", "vda", "vst", "ico", "cur", "qoi", "dds", "ff", "hdr", "exr", "pfm", "jp2", "j2k", "jpf",
     "jpx",
 ];
 
@@ -469,6 +469,8 @@ mod tests {
             b"RIFF\x10\0\0\0WAVEfmt ",
             b"\xff\xd8",
             b"PAL",
+            b"P1 is the first of six",
+            b"DDS is a format",
             b"\0\0\x01\0",
             // A TGA, which has no mark.
             b"\0\0\x02\0\0\0\0\0\0\0\0\0\x04\0\x04\0\x18\0",

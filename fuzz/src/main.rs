@@ -74,15 +74,17 @@ impl Run {
     /// The file of a number: its name, its format and what is in it.
     fn file(&self, number: usize) -> (String, &str, Vec<u8>) {
         if self.count == 0 {
-            let all = self.formats.iter().flat_map(|(format, files)| files.iter().map(move |file| (format, file)));
+            let all =
+                self.formats.iter().flat_map(|(format, files)| files.iter().map(move |file| (format, file)));
             let (format, (name, bytes)) = all.into_iter().nth(number).expect("the number is below `files`");
             return (name.clone(), format, bytes.clone());
         }
         let mut random = Random::new(self.seed);
         let mut random = Random::new(random.next() ^ number as u64);
-        let weighed = self.formats.iter().flat_map(|format| {
-            std::iter::repeat_n(format, if format.0 == "avif" { AVIF_WEIGHT } else { 1 })
-        });
+        let weighed = self
+            .formats
+            .iter()
+            .flat_map(|format| std::iter::repeat_n(format, if format.0 == "avif" { AVIF_WEIGHT } else { 1 }));
         let weighed: Vec<_> = weighed.collect();
         let (format, files) = weighed[random.below(weighed.len())];
         let (name, file) = &files[random.below(files.len())];
@@ -105,8 +107,8 @@ fn format_of(name: &str) -> Option<String> {
         other => other.to_owned(),
     };
     let known = [
-        "jpg", "png", "webp", "gif", "bmp", "tif", "heic", "avif", "jxl", "pnm", "tga", "ico", "cur", "qoi", "dds",
-        "exr", "hdr", "ff", "farbfeld", "pfm",
+        "jpg", "png", "webp", "gif", "bmp", "tif", "heic", "avif", "jxl", "pnm", "tga", "ico", "cur", "qoi",
+        "dds", "exr", "hdr", "ff", "farbfeld", "pfm",
     ];
     known.contains(&&*ending).then_some(ending)
 }

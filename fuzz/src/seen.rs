@@ -143,7 +143,11 @@ impl Seen {
             let (ms, mib) = (micros / 1000, bytes >> 20);
             write(format_args!("{format:<6} {files:>8}{counts} {ms:>11} {mib:>9}  {slow}; {large}"));
         }
-        write(format_args!("{} kinds of finds; {} files that clipclass does not cope with", self.finds.len(), self.failures));
+        write(format_args!(
+            "{} kinds of finds; {} files that clipclass does not cope with",
+            self.finds.len(),
+            self.failures
+        ));
         for (find, names) in &self.finds {
             let some = names.iter().take(MAX_KEPT).map(String::as_str).collect::<Vec<_>>().join(", ");
             write(format_args!("{} × {find}: {some}", names.len()));

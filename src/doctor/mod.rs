@@ -10,6 +10,8 @@ mod places;
 mod speed;
 mod text;
 
+pub use model::{ModelFindings, ModelState};
+
 use crate::cache;
 use crate::hub::{self, HubAnswer, HubLook, HubOptions, ModelPlace};
 use crate::kernels;
@@ -18,7 +20,6 @@ use crate::model::formula::uniform;
 use crate::model::precision::Precision;
 use crate::pipeline;
 use anyhow::Result;
-use model::ModelFindings;
 use serde::Serialize;
 use std::env::{self, consts};
 use std::fs;

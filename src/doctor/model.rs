@@ -77,7 +77,7 @@ pub(super) fn find(
             model.folders = files.folders().into_iter().map(Into::into).collect();
             match check(&files, installation, kernels_run, &mut model) {
                 Ok(()) => model.state = ModelState::Ready,
-                Err(Fault { error, remedy }) => {
+                Err(ModelTrouble { error, remedy }) => {
                     model.state = ModelState::Unusable;
                     let remedy = remedy.map_or_else(|| get_again(&place, name), str::to_owned);
                     findings.problem(format!("{error:#}"), remedy);
@@ -108,12 +108,12 @@ pub(super) fn find(
 }
 
 /// What is wrong with a model that is here; without a remedy of its own its files are to be got again.
-struct Fault {
+struct ModelTrouble {
     error: Error,
     remedy: Option<&'static str>,
 }
 
-impl From<Error> for Fault {
+impl From<Error> for ModelTrouble {
     fn from(error: Error) -> Self {
         Self { error, remedy: None }
     }
@@ -124,8 +124,8 @@ fn check(
     installation: &Installation,
     kernels_run: bool,
     model: &mut ModelFindings,
-) -> Result<(), Fault> {
-    let chosen = |remedy| move |error| Fault { error, remedy: Some(remedy) };
+) -> Result<(), ModelTrouble> {
+    let chosen = |remedy| move |error| ModelTrouble { error, remedy: Some(remedy) };
     let device = installation.device.open().map_err(chosen("leave out --device, or give --device cpu"))?;
     Backend::of(&device, installation.precision)
         .map_err(chosen("leave out --precision, or give one that the device has"))?;

@@ -124,6 +124,17 @@ impl HubCache {
 
     /// Makes the blob with this etag `file` of `commit`.
     pub fn link(&self, commit: &str, file: &str, etag: &str) -> io::Result<PathBuf> {
+        self.link_by(symlink, commit, file, etag)
+    }
+
+    /// As `link`, by what makes a link to its first argument at its second.
+    fn link_by(
+        &self,
+        symlink: impl Fn(&Path, &Path) -> io::Result<()>,
+        commit: &str,
+        file: &str,
+        etag: &str,
+    ) -> io::Result<PathBuf> {
         let snapshot = self.snapshot(commit);
         fs::create_dir_all(&snapshot)?;
         let link = snapshot.join(file);
@@ -192,4 +203,29 @@ fn symlink(target: &Path, link: &Path) -> io::Result<()> {
 #[cfg(windows)]
 fn symlink(target: &Path, link: &Path) -> io::Result<()> {
     std::os::windows::fs::symlink_file(target, link)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+
+    #[test]
+    fn where_links_cannot_be_made_a_snapshot_holds_the_content_itself() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = HubCache::new(folder.path(), "someone/model");
+        for (file, etag) in [("config.json", "c1"), ("model.safetensors", "c2")] {
+            drop(cache.lock(etag, || ()).unwrap());
+            fs::write(cache.blob(etag), etag).unwrap();
+            let unsupported = |_: &Path, _: &Path| Err(ErrorKind::Unsupported.into());
+            let path = cache.link_by(unsupported, COMMIT, file, etag).unwrap();
+            assert!(path.symlink_metadata().unwrap().is_file() && !cache.blob(etag).exists());
+            // What others find that waited for it.
+            assert_eq!(cache.whole(COMMIT, file), Some(path.clone()));
+            assert_eq!(cache.look_up(COMMIT, file), Cached::File(path.clone()));
+            assert_eq!(fs::read_to_string(path).unwrap(), etag);
+        }
+        assert_eq!(cache.bytes(), 4);
+    }
 }

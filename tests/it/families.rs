@@ -167,10 +167,10 @@ fn well_known_models_have_the_embeddings_of_their_originals_by_their_own_configu
     assert!(compared >= 50, "{compared}");
 }
 
-/// A row of the README's table, and of each of its models the networks that prove it.
+/// A row of the table in docs/models.md, and of each of its models the networks that prove it.
 type Section = (&'static str, &'static [(&'static str, &'static [&'static str])]);
 
-/// What the README's table says that runs, line by line, and the networks that prove it by their own
+/// What the table in docs/models.md says that runs, line by line, and the networks that prove it by their own
 /// configurations. What is in brackets there is a remark.
 const RUNS: &[Section] = &[
     (
@@ -226,9 +226,9 @@ const RUNS: &[Section] = &[
 ];
 
 #[test]
-fn every_line_of_the_readmes_table_of_what_runs_is_proved_by_a_network() {
-    let readme = fs::read_to_string("README.md").unwrap();
-    let table = readme.lines().skip_while(|line| !line.starts_with("| layout | models |")).skip(2);
+fn every_line_of_the_table_of_what_runs_is_proved_by_a_network() {
+    let page = fs::read_to_string("docs/models.md").unwrap();
+    let table = page.lines().skip_while(|line| !line.starts_with("| layout | models |")).skip(2);
     let lines: Vec<_> = table.take_while(|line| line.starts_with('|')).collect();
     assert_eq!(lines.len(), RUNS.len(), "{lines:?}");
     let proved: Vec<_> = networks("models").into_iter().map(|network| network.name).collect();
@@ -407,6 +407,15 @@ fn tensor_that_the_configuration_does_not_ask_for_is_refused() {
         told.contains("does not ask for 12 of the tensors, as visual.transformer.resblocks.2."),
         "{told}"
     );
+}
+
+#[test]
+fn position_embeddings_of_another_image_size_are_refused_as_such() {
+    let mut config = json(&format!("{TINY_OPEN_CLIP}/open_clip_config.json"));
+    config["model_cfg"]["vision_cfg"]["image_size"] = 96.into();
+    let told = refusal_with(&config.to_string());
+    assert!(told.contains("position embeddings are not resized, and images have 96 × 96 pixels"), "{told}");
+    assert!(told.contains("visual.positional_embedding has shape [17, 88]"), "{told}");
 }
 
 #[test]

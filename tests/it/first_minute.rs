@@ -192,14 +192,18 @@ mod terminal {
         }
     }
 
+    /// Lines as they were before they were broken.
+    fn joined(lines: &str) -> String {
+        lines.lines().map(str::trim).collect::<Vec<_>>().join(" ")
+    }
+
     #[test]
     fn what_is_said_fits_a_narrow_terminal() {
         let arguments = [TRUNCATED, "fixtures/broken/bomb.png", "-l", LABELS, "-m", MODEL, "--no-cache"];
         let Some(seen) = seen(40, &[("TERM", "dumb")], &arguments) else { return };
         assert_fits(&seen, 40);
-        let joined = seen.lines().map(str::trim).collect::<Vec<_>>().join(" ");
         let whole = format!("error: cannot classify {TRUNCATED}: unexpected end of file");
-        assert!(seen.lines().count() > 3 && joined.contains(&whole), "{seen}");
+        assert!(seen.lines().count() > 3 && joined(&seen).contains(&whole), "{seen}");
     }
 
     #[test]
@@ -207,8 +211,8 @@ mod terminal {
         let arguments = [TREE, "-l", LABELS, "--threshold", "1.5"];
         let Some(seen) = seen(40, &[("TERM", "dumb"), ("NO_COLOR", "1")], &arguments) else { return };
         assert_fits(&seen, 40);
-        assert!(seen.starts_with("error: invalid value '1.5' for"), "{seen}");
-        assert!(seen.contains("a probability is between") && seen.contains("try '--help'."), "{seen}");
+        let whole = "error: invalid value '1.5' for '--threshold <P>': a probability is between 0 and 1";
+        assert!(joined(&seen).starts_with(whole) && seen.contains("try '--help'."), "{seen}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Files made to do harm: small, and asking for all the time and memory there is. Each must cost one
 //! image, and say so.
 
-use crate::world::{classify, records_of};
+use crate::world::{TREE, classify, records_of};
 use std::fs;
 
 /// What is expected of a file: a kind of failure, and a word that the message has.
@@ -106,7 +106,7 @@ fn headers_that_promise_too_many_pixels_are_refused_as_limits() {
     };
     // 30 bits of height and width, then a header of usual things.
     let jxl_bits =
-        0b11 << 1 | (u128::from(side) - 1) << 3 | 0b11 << 36 | (u128::from(side) - 1) << 38 | 1 << 68;
+        0b11 << 1 | (u128::from(side) - 1) << 3 | 0b11 << 36 | (u128::from(side) - 1) << 38 | 3 << 68;
     let jxl = [&[0xff, 0x0a][..], &jxl_bits.to_le_bytes(), &[0; 16]].concat();
     assert_told(&[
         ("bomb.bmp", bmp, MANY_PIXELS),
@@ -122,8 +122,7 @@ fn headers_that_promise_too_many_pixels_are_refused_as_limits() {
 }
 
 #[test]
-fn parts_larger_than_their_picture_are_refused_before_they_are_decoded() {
-    // It codes 64 × 64 pixels more than it shows, at most.
+fn parts_of_another_size_than_their_picture_are_refused() {
     let heic = fixture("containers/420.heic");
     let at = place_of(&heic, b"ispe");
     let smaller = with(heic, at + 8, &[0, 0, 0, 1, 0, 0, 0, 1]);
@@ -132,9 +131,23 @@ fn parts_larger_than_their_picture_are_refused_before_they_are_decoded() {
     let small_avif = with(avif, at + 8, &[0, 0, 0, 1, 0, 0, 0, 1]);
     assert_told(&[
         ("large-frame.webp", animation(b"VP8 ", &LARGE_VP8), ("decode", "of another size")),
-        ("larger-than-said.heic", smaller, ("decode", "larger picture")),
+        ("larger-than-said.heic", smaller, ("decode", "where the file says 1 × 1")),
         ("larger-than-said.avif", small_avif, ("decode", "damaged")),
     ]);
+}
+
+#[test]
+fn a_panic_that_cannot_unwind_costs_one_image_and_not_the_run() {
+    // A bit of its pixels differs, and rav1d fails while it deals with that, in a function for C.
+    let folder = tempfile::tempdir().unwrap();
+    let damaged = folder.path().join("damaged.avif");
+    fs::write(&damaged, with(fixture("containers/limited-422.avif"), 503, &[183])).unwrap();
+    let damaged = damaged.to_str().unwrap();
+    let records = records_of(&classify(&["--json", "--no-cache", damaged, TREE, damaged]), 1);
+    assert_eq!(records[1]["prediction"], "a tree");
+    for record in [&records[0], &records[2]] {
+        assert_eq!(record["error"]["kind"], "decode", "{record}");
+    }
 }
 
 /// A box of HEIF.
@@ -211,7 +224,8 @@ fn a_jpeg_in_a_thousand_scans_is_refused_as_a_limit() {
         let parts: Vec<_> = components.iter().flat_map(|component| [*component, 0]).collect();
         let body = [&[components.len() as u8][..], &parts, &band, &[bits]].concat();
         jpeg.extend(segment(0xda, &body));
-        jpeg.push(0x7f);
+        // Three times the code, and what fills a byte.
+        jpeg.push(0x1f);
     };
     scan(&[1, 2, 3], [0, 0], 0);
     for component in 1..=3 {
@@ -282,10 +296,10 @@ impl Tiff {
 
 #[test]
 fn hostile_tiffs_fail_each_in_its_way() {
-    let told_4_billion = |tag| Tiff::new(8, 8).tag(tag, LONG, u32::MAX, 8).file();
+    let places = Tiff::new(8, 8).tag(273, LONG, u32::MAX, 8);
     let many_tags = with(Tiff::new(8, 8).file(), 8, &[0xff, 0xff]);
-    // Floats of four samples in one strip.
-    let strip = Tiff::new(12_000, 12_000).whole(258, 32).whole(277, 4).whole(339, 3).whole(262, 2);
+    // Six samples of 16 bits in one strip.
+    let strip = Tiff::new(13_000, 13_000).whole(258, 16).whole(277, 6).whole(262, 2);
     let tiles = Tiff::new(8, 8).whole(322, 1 << 20).whole(323, 1 << 20);
     let many_tiles = Tiff::new(1 << 20, 1).whole(322, 1).whole(323, 1 << 20);
     let mut dictionary = Tiff::new(8, 8).whole(259, 34925);
@@ -297,8 +311,7 @@ fn hostile_tiffs_fail_each_in_its_way() {
     dictionary.pixels.extend(crc.sum().to_le_bytes());
     assert_told(&[
         ("no-directory.tif", b"II*\0\xff\xff\xff\xff".to_vec(), ("decode", "no directory")),
-        ("4-billion-places.tif", told_4_billion(273), ("decode", "where its pixels are")),
-        ("4-billion-bits.tif", told_4_billion(258), ("decode", "")),
+        ("4-billion-places.tif", places.file(), ("decode", "where its pixels are")),
         ("65535-tags.tif", with(many_tags, 8 + 2 + 5 * 12, &[0; 2]), ("decode", "where its pixels are")),
         ("past-the-end.tif", Tiff::new(8, 8).whole(273, u32::MAX).file(), ("decode", "end early")),
         ("too-few-pixels.tif", Tiff::new(8, 9).file(), ("decode", "end early")),

@@ -16,7 +16,7 @@ fn a_page_has_a_card_for_each_image() {
     assert_eq!(page.matches("src=\"data:image/jpeg;base64,").count(), 2);
     assert!(page.contains("<p class=\"prediction\">a tree</p>"), "{page}");
     // One element has both what marks it and the length of its bar.
-    assert!(page.contains("<li class=\"given w"), "{page}");
+    assert!(page.contains(" given\"><b>0."), "{page}");
     assert!(page.contains("failed (decode): "), "{page}");
 }
 
@@ -35,7 +35,9 @@ fn nothing_is_fetched_and_only_the_page_s_own_script_may_run() {
 
 #[track_caller]
 fn assert_asks_nothing(page: &str) {
-    assert!(page.contains("Content-Security-Policy\" content=\"default-src 'none'; img-src data:; "));
+    assert!(
+        page.contains("http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; ")
+    );
     assert_eq!(page.matches("<script>").count(), 1, "{page}");
     // The name of SVG is no address.
     let page = page.replace("xmlns=\"http://www.w3.org/2000/svg\"", "");
@@ -70,19 +72,6 @@ fn of_many_labels_a_card_has_the_best() {
     assert_eq!((rows(&[]), rows(&["--top", "7"])), (5, 7));
 }
 
-#[test]
-fn of_many_cards_the_first_need_no_script_and_others_load_when_they_are_seen() {
-    let folder = tempfile::tempdir().unwrap();
-    let list = folder.path().join("list");
-    fs::write(&list, format!("{TREE}\n").repeat(1000)).unwrap();
-    let mut command = clipclass();
-    command.args(["--model", MODEL, "--labels", LABELS, "--format", "html", "--files-from"]).arg(&list);
-    let page = stdout_of(&command.output().unwrap(), 0);
-    assert_eq!((page.matches("<img src=").count(), page.matches("<img data-src=").count()), (200, 800));
-    assert_eq!((page.matches("<section>").count(), page.matches("</section>").count()), (2, 2));
-    assert!(page.len() < 8 * 1024 * 1000, "{}", page.len());
-}
-
 /// A shard of images, each with the text beside it that says what it shows.
 struct Shard {
     _folder: TempDir,
@@ -110,10 +99,17 @@ fn eval(shard: &Shard, labels: &str, more: &[&str], code: i32) -> String {
     stdout_of(&command.output().unwrap(), code)
 }
 
-/// The number that a figure has, in full.
-fn figure(page: &str, id: &str) -> Option<f64> {
-    let rest = &page[page.find(&format!("<data id=\"{id}\" value=\""))?..];
-    rest.split('"').nth(3)?.parse().ok()
+/// The element that has the number of a figure.
+fn figure<'a>(page: &'a str, id: &str) -> &'a str {
+    let start = page.find(&format!("<data id=\"{id}\"")).unwrap_or_else(|| panic!("no figure {id}: {page}"));
+    page[start..].split('>').next().unwrap()
+}
+
+/// Whether a number stands in a part of a page, in full; serde_json may read the last digit otherwise.
+fn has_number(page: &str, number: &Value) -> bool {
+    let number = number.as_f64().unwrap();
+    let mut all = page.split("value=\"").filter_map(|rest| rest.split('"').next()?.parse::<f64>().ok());
+    all.any(|other| (other - number).abs() <= 1e-12)
 }
 
 /// What stands in a section of a page.
@@ -144,8 +140,7 @@ fn a_page_of_an_evaluation_has_the_figures_that_json_has() {
     for key in
         ["images", "failed", "accuracy", "top5", "balanced_accuracy", "macro_f1", "ece", "brier", "log_loss"]
     {
-        assert_eq!(figure(&page, key), json[key].as_f64(), "{key}");
-        assert!(json[key].is_number(), "{key}");
+        assert!(has_number(figure(&page, key), &json[key]), "{key}: {}", figure(&page, key));
     }
     assert!(page.contains("2 of 4, 95 % interval 15.00 to 85.00 %"), "{page}");
     assert!(page.contains("a zebra 1"), "{page}");
@@ -157,8 +152,7 @@ fn a_page_of_an_evaluation_has_the_figures_that_json_has() {
             .find(|row| row.starts_with(&format!("<td>{}</td>", class["label"].as_str().unwrap())));
         let row = row.unwrap_or_else(|| panic!("class {i} is not among {rows}"));
         for key in ["precision", "recall", "f1", "support"] {
-            let value = class[key].as_f64().unwrap();
-            assert!(row.contains(&format!("value=\"{value}\"")), "{key} {value}: {row}");
+            assert!(has_number(row, &class[key]), "{key}: {row}");
         }
     }
     // All that is not on the diagonal is a mistake, in the drawing, the table and among the pictures.
@@ -172,8 +166,7 @@ fn a_page_of_an_evaluation_has_the_figures_that_json_has() {
     assert_eq!(calibration.matches("<svg ").count(), 1);
     for bin in json["calibration"].as_array().unwrap().iter().filter(|bin| bin["images"] != 0) {
         for key in ["images", "probability", "accuracy"] {
-            let value = bin[key].as_f64().unwrap();
-            assert!(calibration.contains(&format!("<data value=\"{value}\">")), "{key} {value}");
+            assert!(has_number(calibration, &bin[key]), "{key}: {bin}");
         }
     }
     for template in json["templates"].as_array().unwrap() {
@@ -196,8 +189,7 @@ fn a_page_of_images_of_several_labels_has_no_matrix_and_its_own_figures() {
         serde_json::from_str(&eval(&shard, LABELS, &[&arguments[..], &["--json"]].concat(), 0)).unwrap();
     let page = eval(&shard, LABELS, &[&arguments[..], &["--format", "html"]].concat(), 0);
     for key in ["accuracy", "mean_average_precision", "macro_f1", "micro_f1"] {
-        assert_eq!(figure(&page, key), json[key].as_f64(), "{key}");
-        assert!(json[key].is_number(), "{key}");
+        assert!(has_number(figure(&page, key), &json[key]), "{key}: {}", figure(&page, key));
     }
     assert!(page.contains("all labels right") && page.contains("--multi"), "{page}");
     assert!(!page.contains("<h2 id=\"confusion\">"));
@@ -277,7 +269,7 @@ fn what_was_fitted_is_on_the_page() {
         &fitted["fitted"]["prediction_sets"]["covered"],
         &fitted["fitted"]["images"],
     ] {
-        assert!(told.contains(&format!("value=\"{}\"", value.as_f64().unwrap())), "{value}: {told}");
+        assert!(has_number(told, value), "{value}: {told}");
     }
     assert!(section(&page, "classes").contains("fitted threshold of "), "{page}");
     assert!(page.contains("No image was taken for another class."), "{page}");

@@ -1,36 +1,30 @@
 //! A page for a browser: what the text has, with drawings, every class, and pictures of mistakes.
 
-use super::EvalReport;
+mod drawn;
+mod tables;
+
+use super::{EvalReport, FailedImage};
 use crate::eval::calibration::Calibration;
 use crate::eval::interval::{Interval, Share};
-use crate::eval::lookover::MOST_FINDINGS;
 use crate::eval::mistakes::Mistake;
 use crate::eval::truth::NONE;
 use crate::report::html::{
-    Cards, Column, ConfusionMatrix, Document, Element, Figure, MistakeCard, PageCell, PageTable, Reliability,
-    ReliabilityBar, Section,
+    Cards, Column, Document, Element, Figure, MistakeCard, PageCell, PageTable, Section,
 };
 use serde_json::Value;
 
-/// The most classes whose whole matrix is drawn, and of how many it is drawn where there are more.
-const MOST_DRAWN: usize = 40;
-const DRAWN_OF_MORE: usize = 30;
-
-/// The most rows of a table of classes: a page of more is hard to open.
-const MOST_CLASSES: usize = 1001;
-
-/// The most rows of any other table, as many as JSON has of confused pairs.
+/// The most rows of a table that is not of the classes, as many as JSON has of confused pairs.
 const MOST_ROWS: usize = 100;
 
 /// The page of a report; `facts` say what it is of.
 pub(super) fn document(report: &EvalReport, facts: Vec<(&'static str, String)>) -> Document {
     let sections = [
         Some(figures(report)),
-        confusion(report),
-        calibration(report),
-        Some(classes(report)),
-        templates(report),
-        findings(report),
+        drawn::confusion(report),
+        drawn::calibration(report),
+        Some(tables::classes(report)),
+        tables::templates(report),
+        tables::findings(report),
         fitted(report),
         mistakes(report),
         failures(report),
@@ -104,203 +98,6 @@ fn share(id: &'static str, name: &'static str, share: Share) -> Option<Figure> {
     Some(Figure { id, name, value, shown: format!("{:.2} %", 100.0 * value), remark })
 }
 
-fn confusion(report: &EvalReport) -> Option<Section> {
-    let confusion = report.confusion.as_ref()?;
-    let (all, classes) = (report.confusion_names(), report.matrix_classes());
-    let pairs = confusion.pairs();
-    let mut elements = Vec::new();
-    let chosen = if classes > MOST_DRAWN { confusion.most_confused(DRAWN_OF_MORE) } else { Vec::new() };
-    let how = "A row is what images show, a column what they were taken for; the number is how many, the colour \
-               their share of the row, blue where that is right and red where it is wrong.";
-    let mut draw = |matrix: ConfusionMatrix, said: String| {
-        let table = matrix_table(&matrix);
-        elements.push(Element::Matrix(matrix, said, table));
-    };
-    if classes <= MOST_DRAWN {
-        let names = all[..classes].iter().map(|&name| name.to_owned()).collect();
-        draw(ConfusionMatrix { names, counts: confusion.matrix(classes), has_rest: false }, how.to_owned());
-    } else if !chosen.is_empty() {
-        let rest = format!("the other {}", classes - chosen.len());
-        let names = chosen.iter().map(|&class| all[class].to_owned()).chain([rest]).collect();
-        let said = format!(
-            "The {} of {classes} classes that are confused most often. All others are summed up in the last row and \
-             column, whose common cell has images that are right and images that are wrong. {how}",
-            chosen.len()
-        );
-        draw(ConfusionMatrix { names, counts: confusion.matrix_with_rest(&chosen), has_rest: true }, said);
-    }
-    if pairs == 0 {
-        elements.push(Element::Text("No image was taken for another class.".to_owned()));
-    } else {
-        let worst = confusion.worst(&all, MOST_ROWS);
-        elements.push(Element::Text(format!(
-            "{} that are confused most often:",
-            most(worst.len(), pairs, "pairs")
-        )));
-        let columns = [words("truth"), words("taken for"), numbers("images")].into();
-        let row = |pair: crate::eval::classes::Confused| {
-            vec![text(pair.label), text(pair.prediction), PageCell::Count(pair.images)]
-        };
-        elements.push(Element::Table(PageTable { columns, rows: worst.into_iter().map(row).collect() }));
-    }
-    Some(Section { id: "confusion", title: "Confusion", elements })
-}
-
-fn matrix_table(matrix: &ConfusionMatrix) -> PageTable {
-    let columns = [words("truth")].into_iter().chain(matrix.names.iter().map(|name| numbers(name))).collect();
-    let row = |(name, counts): (&String, &Vec<u64>)| {
-        [text(name)].into_iter().chain(counts.iter().map(|&count| PageCell::Count(count))).collect()
-    };
-    PageTable { columns, rows: matrix.names.iter().zip(&matrix.counts).map(row).collect() }
-}
-
-fn calibration(report: &EvalReport) -> Option<Section> {
-    let calibration = report.calibration.as_ref()?;
-    let counted = if report.is_sigmoid && report.average_precisions.is_some() { "labels" } else { "images" };
-    let bins = calibration.reliability();
-    let bar = |bin: &crate::eval::calibration::ReliabilityBin| ReliabilityBar {
-        from: bin.from,
-        to: bin.to,
-        count: bin.images,
-        probability: bin.probability,
-        accuracy: bin.accuracy,
-        interval: bin.interval.map(|Interval(low, high)| (low, high)),
-    };
-    let bars: Vec<_> = bins.iter().map(bar).collect();
-    let number = |value: Option<f64>| value.map_or(PageCell::Nothing, PageCell::Number);
-    let row = |bar: &ReliabilityBar| {
-        vec![
-            PageCell::Text(format!("{:.3} to {:.3}", bar.from, bar.to)),
-            PageCell::Count(bar.count),
-            number(bar.probability),
-            number(bar.accuracy),
-            number(bar.interval.map(|interval| interval.0)),
-            number(bar.interval.map(|interval| interval.1)),
-        ]
-    };
-    let columns = [
-        words("probability"),
-        numbers(counted),
-        numbers("mean probability"),
-        numbers("share that is right"),
-        numbers("95 % interval from"),
-        numbers("to"),
-    ];
-    let table = PageTable { columns: columns.into(), rows: bars.iter().map(row).collect() };
-    let said = "Of predictions whose probability is 0.8, four in five should be right: points on the dashed line \
-                are as right as they say, points below it are too sure of themselves, points above it too unsure. \
-                The line through a point is the 95 % interval of its share. Below is how many there are."
-        .to_owned();
-    let elements = vec![Element::Reliability(Reliability { bars, counted }, said, table)];
-    Some(Section { id: "calibration", title: "Calibration", elements })
-}
-
-fn classes(report: &EvalReport) -> Section {
-    let precision = |i: usize| report.average_precisions.as_ref().and_then(|all| *all.get(i)?);
-    let value = |i: usize| if report.decides { report.classes[i].f1() } else { precision(i).unwrap_or(0.0) };
-    let mut order: Vec<_> = (0..report.classes.len()).collect();
-    // The worst are what people look for; classes without images come last.
-    order.sort_by(|&a, &b| {
-        let is_empty = |i: usize| report.classes[i].support == 0;
-        is_empty(a).cmp(&is_empty(b)).then(value(a).total_cmp(&value(b)))
-    });
-    let shown = &order[..order.len().min(MOST_CLASSES)];
-    let fitted = report.fit.as_ref().and_then(|fitted| fitted.thresholds.as_ref());
-    let mut columns = vec![words("class")];
-    if report.decides {
-        columns.extend(["precision", "recall", "F1"].map(numbers));
-    }
-    if report.average_precisions.is_some() {
-        columns.push(numbers("average precision"));
-    }
-    columns.push(numbers("images"));
-    if let Some(fitted) = fitted {
-        columns.push(numbers(&format!("fitted threshold of {}", fitted.quantity.name())));
-    }
-    let row = |&i: &usize| {
-        let class = report.classes[i];
-        let mut row = vec![text(&report.class_names[i])];
-        if report.decides {
-            row.extend([
-                PageCell::Number(class.precision()),
-                PageCell::Number(class.recall()),
-                PageCell::Bar(class.f1()),
-            ]);
-        }
-        if report.average_precisions.is_some() {
-            row.push(precision(i).map_or(PageCell::Nothing, PageCell::Bar));
-        }
-        row.push(PageCell::Count(class.support));
-        if let Some(fitted) = fitted {
-            let least = fitted.least.get(i);
-            row.push(least.map_or(PageCell::Nothing, |&least| PageCell::Number(least.into())));
-        }
-        row
-    };
-    let table = PageTable { columns, rows: shown.iter().map(row).collect() };
-    let mut elements =
-        vec![Element::Text(format!("{}, the worst first.", most(shown.len(), order.len(), "classes")))];
-    elements.push(Element::Table(table));
-    Section { id: "classes", title: "Classes", elements }
-}
-
-fn templates(report: &EvalReport) -> Option<Section> {
-    let mut order: Vec<_> = report.templates.iter().collect();
-    // Those whose absence helps most come first.
-    order.sort_by(|a, b| b.without.unwrap_or(0.0).total_cmp(&a.without.unwrap_or(0.0)));
-    let are_prompts = order.first()?.label.is_some();
-    let name = if are_prompts { "prompts" } else { "templates" };
-    let all = report.accuracy.value();
-    let mut columns = vec![words(name.trim_end_matches('s'))];
-    if are_prompts {
-        columns.push(words("label"));
-    }
-    columns.extend(["accuracy alone", "accuracy without it", "gain without it"].map(numbers));
-    let number = |value: Option<f64>| value.map_or(PageCell::Nothing, PageCell::Number);
-    let row = |result: &&crate::eval::PromptResult| {
-        let mut row = vec![text(&result.template)];
-        row.extend(result.label.as_deref().map(text));
-        let gain = result.without.zip(all).map(|(without, all)| without - all);
-        row.extend([number(result.accuracy), number(result.without), number(gain)]);
-        row
-    };
-    let shown = &order[..order.len().min(MOST_ROWS)];
-    let said = format!(
-        "{}, those that hurt most first. All together are right on {:.4} of the images.",
-        most(shown.len(), order.len(), name),
-        all.unwrap_or_default()
-    );
-    let table = PageTable { columns, rows: shown.iter().map(row).collect() };
-    let elements = vec![Element::Text(said), Element::Table(table)];
-    Some(Section { id: "templates", title: if are_prompts { "Prompts" } else { "Templates" }, elements })
-}
-
-fn findings(report: &EvalReport) -> Option<Section> {
-    let findings = &report.findings;
-    let mut elements = Vec::new();
-    if !findings.coinciding.is_empty() {
-        elements.push(Element::Text(
-            "Labels that nearly coincide, so that CLIP can hardly tell them apart:".to_owned(),
-        ));
-        let row = |pair: &crate::eval::NearPair| {
-            vec![text(&pair.labels[0]), text(&pair.labels[1]), PageCell::Number(pair.cosine.into())]
-        };
-        let columns = [words("label"), words("and"), numbers("cosine")].into();
-        elements
-            .push(Element::Table(PageTable { columns, rows: findings.coinciding.iter().map(row).collect() }));
-    }
-    for (said, names) in [
-        ("Labels that are never predicted", &findings.never_predicted),
-        ("Labels that no image has", &findings.not_in_truth),
-    ] {
-        if !names.is_empty() {
-            let most = if names.len() < MOST_FINDINGS { "" } else { ", the first of them" };
-            elements.push(Element::Names(format!("{said}{most}:"), names.clone()));
-        }
-    }
-    (!elements.is_empty()).then_some(Section { id: "labels", title: "Labels to look at", elements })
-}
-
 /// What was fitted, and how it did on images that it was not fitted on.
 fn fitted(report: &EvalReport) -> Option<Section> {
     let fitted = report.fit.as_ref()?;
@@ -351,7 +148,7 @@ fn mistakes(report: &EvalReport) -> Option<Section> {
     if worst.is_empty() {
         return None;
     }
-    let said = format!("{}.", most(worst.len(), report.mistakes.count() as usize, "mistakes"));
+    let said = format!("{}, the worst first.", most(worst.len(), report.mistakes.count() as usize));
     let cards = Cards { cards: worst.into_iter().map(card).collect(), order: "worst first" };
     Some(Section {
         id: "mistakes",
@@ -377,9 +174,9 @@ fn failures(report: &EvalReport) -> Option<Section> {
     if report.failures.is_empty() {
         return None;
     }
-    let said = format!("{}.", most(report.failures.len(), report.failed as usize, "images that failed"));
-    let row =
-        |failure: &super::FailedImage| vec![text(&failure.image), text(failure.kind), text(&failure.message)];
+    let said =
+        format!("{}, in the order of the inputs.", most(report.failures.len(), report.failed as usize));
+    let row = |failure: &FailedImage| vec![text(&failure.image), text(failure.kind), text(&failure.message)];
     let columns = [words("image"), words("kind"), words("what happened")].into();
     let table = PageTable { columns, rows: report.failures.iter().map(row).collect() };
     Some(Section {
@@ -389,9 +186,14 @@ fn failures(report: &EvalReport) -> Option<Section> {
     })
 }
 
-/// How many things of all are shown.
-fn most(shown: usize, of: usize, what: &str) -> String {
-    if shown < of { format!("{shown} of {of} {what}; --json has more") } else { format!("{of} {what}") }
+/// How many of all are shown.
+fn most(shown: usize, of: usize) -> String {
+    if shown < of { format!("{shown} of {of}") } else { of.to_string() }
+}
+
+/// Where the others are, if not all are shown.
+fn elsewhere(shown: usize, of: usize) -> &'static str {
+    if shown < of { " (--json has all)" } else { "" }
 }
 
 fn words(name: &str) -> Column {

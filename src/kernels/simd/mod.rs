@@ -215,6 +215,7 @@ pub enum Factors {
     /// 8-bit integers, `x + 128`, so that sums start at −128 times the sum of a column's weights.
     Unsigned,
     /// 8-bit integers, as 16-bit integers.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "AVX2 alone takes them so"))]
     Wide,
     /// bf16.
     Bf16,

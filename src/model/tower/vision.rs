@@ -10,7 +10,7 @@ use crate::model::layers::linear::{Linear, LinearWeights};
 use crate::model::layers::norm::{LayerNorm, LayerNormWeights};
 use crate::model::weights::{Values, View, Weights};
 use crate::pixels::Pixels;
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device, Tensor};
 
 /// The tensors of the vision tower.
@@ -45,7 +45,11 @@ impl VisionWeights {
             },
             patch_embedding: patches(weights, "vision.patch_embedding", &[width, 3, patch, patch])?,
             position_embedding: weights
-                .view("vision.position_embedding.weight", &[config.tokens(), width])?,
+                .view("vision.position_embedding.weight", &[config.tokens(), width])
+                .with_context(|| {
+                let size = config.image_size;
+                format!("position embeddings are not resized, and images have {size} × {size} pixels")
+            })?,
             pre_norm: if config.pre_norm { Some(norm("vision.pre_norm")?) } else { None },
             encoder: EncoderWeights::find(weights, "vision.blocks", tower)?,
             post_norm: norm("vision.post_norm")?,

@@ -175,7 +175,9 @@ fn decode_other(bytes: &[u8], format: ImageFormat) -> Result<RgbImage, PixelsErr
     let (width, height) = decoder.dimensions();
     check_size(width.into(), height.into())?;
     let pixels = u64::from(width) * u64::from(height);
-    check_memory(decoder.total_bytes().saturating_add(3 * pixels))?;
+    // Of an OpenEXR the crate makes another copy.
+    let copies = if format == ImageFormat::OpenExr { 2 } else { 1 };
+    check_memory(decoder.total_bytes().saturating_mul(copies).saturating_add(3 * pixels))?;
     let color = decoder.color_type();
     let mut levels = vec![0; usize::try_from(decoder.total_bytes()).map_err(|_| too_much_memory())?];
     decoder.read_image(&mut levels)?;

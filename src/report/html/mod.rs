@@ -90,3 +90,35 @@ fn controls<'a>(kinds: impl Iterator<Item = (String, &'a str)>, orders: &[(&str,
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::input::ImageName;
+    use crate::pixels::Picture;
+    use crate::report::Failure;
+
+    #[test]
+    fn of_many_cards_the_first_need_no_script_and_others_load_when_they_are_seen() {
+        let shape = RecordShape::of_labels(&["a cat"]);
+        let failure = Failure { kind: "decode", message: String::new() };
+        let mut record = Record::of(ImageName::new("a.jpg"), Err(failure));
+        record.picture = Some(Picture(image::RgbImage::new(2, 2)));
+        let (mut page, mut out) = (Html::default(), Vec::new());
+        page.begin(&shape, &mut out).unwrap();
+        (0..1000).for_each(|_| page.write(&record, &shape, &mut out).unwrap());
+        page.end(&mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!((text.matches("<img src=").count(), text.matches("<img data-src=").count()), (200, 800));
+        assert_eq!((text.matches("<section>").count(), text.matches("</section>").count()), (2, 2));
+    }
+
+    #[test]
+    fn a_page_without_cards_is_whole() {
+        let (mut page, mut out) = (Html::default(), Vec::new());
+        page.begin(&RecordShape::of_labels(&["a cat"]), &mut out).unwrap();
+        page.end(&mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.ends_with("<main class=\"cards\">\n</main></body></html>\n"), "{text}");
+    }
+}

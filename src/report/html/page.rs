@@ -32,7 +32,7 @@ pub(super) fn begin(title: &str, content: PageContent, header: &Markup) -> Marku
         (PreEscaped("<html lang=\"en\">"))
         head {
             meta charset="utf-8";
-            meta http-equiv="PageContent-Security-Policy" content=(policy);
+            meta http-equiv="Content-Security-Policy" content=(policy);
             meta name="viewport" content="width=device-width, initial-scale=1";
             meta name="generator" content=(concat!("clipclass ", env!("CARGO_PKG_VERSION")));
             title { (title) }

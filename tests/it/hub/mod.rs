@@ -4,11 +4,11 @@ pub mod server;
 
 use self::server::{Fault, Server, TOKEN, sha256};
 use crate::server::{AUTHORITY, Answer, Server as WebServer};
-use crate::world::clipclass;
+use crate::world::{MODEL, TREE, clipclass, records_of};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -154,6 +154,29 @@ fn a_model_is_downloaded_once_into_pythons_layout() {
 }
 
 #[cfg(unix)]
+#[test]
+fn a_short_name_is_fetched_then_listed_as_here_then_run() {
+    let world = World::empty();
+    let id = "laion/CLIP-ViT-B-32-laion2B-s34B-b79K";
+    let names = ["config.json", "model.safetensors", "tokenizer.json", "preprocessor_config.json"];
+    let files = names.map(|name| (name, fs::read(Path::new(MODEL).join(name)).unwrap()));
+    world.server.commit(id, "main", COMMIT, &files.each_ref().map(|(name, content)| (*name, &content[..])));
+    let at_home = |arguments: &[&str]| {
+        let mut command = clipclass();
+        command.env("HF_HOME", world.home.path()).env("HF_ENDPOINT", world.server.endpoint());
+        records_of(&command.args(arguments).args(["--json"]).output().unwrap(), 0)
+    };
+    let is_here = || {
+        let models = at_home(&["models"]);
+        models.iter().find(|model| model["repository"] == id).unwrap()["hub_cache"].clone()
+    };
+    assert_eq!(is_here(), "none");
+    assert_eq!(folder(&world.fetch(&["laion-b32"])), world.snapshot(id, COMMIT));
+    assert_eq!(is_here(), "whole");
+    let records = at_home(&["-m", "laion-b32", "--offline", "-l", "a cat,a tree", TREE]);
+    assert_eq!(records[0]["prediction"], "a tree");
+}
+
 #[test]
 fn a_snapshot_links_to_blobs_so_that_the_cache_can_be_moved() {
     let world = World::new();

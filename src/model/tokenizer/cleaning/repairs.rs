@@ -1,10 +1,12 @@
 //! The repairs of Python's ftfy that need no guess: `fix_text` but for text that was decoded with the
 //! wrong encoding, of which [`mojibake`](super::mojibake) tells.
+//!
+//! The tokenizers crate has forms of Unicode, too, but those of Unicode 9: it leaves marks of newer
+//! scripts in another order than Python does.
 
 use super::html::{from_c1, unescape_closed};
+use icu_normalizer::ComposingNormalizerBorrowed as Form;
 use std::borrow::Cow;
-use tokenizers::normalizers::{NFC, NFKC};
-use tokenizers::{NormalizedString, Normalizer};
 
 /// Ligatures of Latin letters, and pairs of letters that old encodings took for one
 /// (`ftfy/chardata.py`).
@@ -54,7 +56,7 @@ fn fix_line(line: &str, is_markup: bool) -> String {
         let straight: String = characters.chars().map(uncurled).collect();
         let lines = straight.replace("\r\n", "\n").replace(['\r', '\u{2028}', '\u{2029}', '\u{85}'], "\n");
         let shown: String = without_terminal_escapes(&lines).chars().filter(|c| !is_control(*c)).collect();
-        let fixed = normalized(&NFC, &shown);
+        let fixed = Form::new_nfc().normalize(&shown).into_owned();
         if fixed == line {
             return fixed;
         }
@@ -79,7 +81,9 @@ fn with_standard_width(text: &str) -> String {
     for c in text.chars() {
         match c {
             '\u{3000}' => standard.push(' '),
-            '\u{ff01}'..='\u{ffef}' => standard.push_str(&normalized(&NFKC, c.encode_utf8(&mut [0; 4]))),
+            '\u{ff01}'..='\u{ffef}' => {
+                standard.push_str(&Form::new_nfkc().normalize(c.encode_utf8(&mut [0; 4])))
+            }
             _ => standard.push(c),
         }
     }
@@ -116,8 +120,19 @@ fn is_control(c: char) -> bool {
     )
 }
 
-fn normalized(form: &impl Normalizer, text: &str) -> String {
-    let mut normalized = NormalizedString::from(text);
-    form.normalize(&mut normalized).expect("a form of Unicode takes any text");
-    normalized.get().to_owned()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_of_scripts_newer_than_unicode_9_are_put_in_order() {
+        // Unicode 11, 13 and 14.
+        for (text, ordered) in [
+            ("a\u{10f4e}\u{94d}", "a\u{94d}\u{10f4e}"),
+            ("a\u{3099}\u{16ff1}", "a\u{16ff1}\u{3099}"),
+            ("a\u{1ac2}\u{1dc2}", "a\u{1dc2}\u{1ac2}"),
+        ] {
+            assert_eq!(fix_text(text), ordered);
+        }
+    }
 }

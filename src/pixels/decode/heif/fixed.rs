@@ -1,6 +1,9 @@
 //! Samples → RGB in whole numbers, as the libraries behind Pillow do it: libyuv within libavif, for AVIF of
-//! the usual matrices, and libheif for 4:2:0 of full range. Both cut samples to 8 bits before; what is
-//! lost with that is lost in Pillow as well, and a network was shown pictures that lack it.
+//! the usual matrices, and libheif for 4:2:0 of full range.
+//!
+//! Of samples of 10 or 12 bits both take the high 8 before, which scales them and rounds down; where
+//! reckoning is in floats, samples keep their bits to the end. A level scaled otherwise may be one higher,
+//! but Pillow's pictures, which networks are shown, are these.
 
 use super::colour::Matrix;
 use super::items::Coding;

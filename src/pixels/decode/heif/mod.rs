@@ -91,6 +91,9 @@ fn samples(coded: &Coded, deadline: Deadline) -> Result<Planes, PixelsError> {
 /// Whether samples of chroma that pixels share would no longer lie on those pixels, since the picture is
 /// turned by an odd side. libheif, which turns samples and not colours, spreads them over the pixels
 /// before that, and not in the way it does otherwise.
+///
+/// In two places its way is not followed. Along an even side it spreads the last row or column as if it
+/// were twice as long; and samples of 4:2:2 that are turned upside down in an odd width it leaves torn.
 fn tears_chroma(changes: &[Change], planes: &Planes) -> Result<bool, PixelsError> {
     let Some(Chroma { step: step @ (2, _), .. }) = planes.chroma else { return Ok(false) };
     let (mut width, mut height) = planes.size;
