@@ -1,4 +1,7 @@
 //! AVX-512 BF16: `vdpbf16ps` on 512 bits (Intel's servers since 2020, AMD since 2022).
+//!
+//! Measured on Sapphire Rapids, products take 1.6 times as long with it as in f32; such processors have AMX,
+//! which is used instead.
 
 use super::avx512::Avx512;
 use super::{DotSimd, Factors, registers, token};
