@@ -94,6 +94,10 @@ fn headers_that_promise_too_many_pixels_are_refused_as_limits() {
         png_chunk(b"IDAT", &[]),
         png_chunk(b"IEND", &[]),
     ];
+    // More pixels than the screen has, which the file says, too.
+    let exr = fixture("kinds/exr-half.exr");
+    let right = place_of(&exr, b"dataWindow") + "dataWindow\0box2i\0".len() + 4 + 8;
+    let exr = with(exr, right, &i32::MAX.to_le_bytes());
     let jpeg = fixture("images/tree.jpg");
     let frame = place_of(&jpeg, &[0xff, 0xc0]);
     let heif = |name: &str| {
@@ -112,6 +116,7 @@ fn headers_that_promise_too_many_pixels_are_refused_as_limits() {
         ("bomb.bmp", bmp, MANY_PIXELS),
         ("bomb.gif", gif, MANY_PIXELS),
         ("bomb.png", png.concat(), MANY_PIXELS),
+        ("bomb.exr", exr, MANY_PIXELS),
         ("bomb.jpg", with(jpeg, frame + 5, &[0xff; 4]), MANY_PIXELS),
         ("bomb.webp", webp(&[webp_chunk(b"VP8 ", &LARGE_VP8)]), MANY_PIXELS),
         ("bomb.heic", heif("containers/420.heic"), MANY_PIXELS),

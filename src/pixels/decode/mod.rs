@@ -25,6 +25,7 @@ mod jxl;
 mod light;
 mod lzw;
 mod mend;
+mod openexr;
 mod palette;
 mod pnm;
 mod raw;
@@ -157,8 +158,10 @@ fn decode_jpeg(bytes: &[u8]) -> Result<RgbImage, PixelsError> {
 }
 
 fn decode_other(bytes: &[u8], format: ImageFormat) -> Result<RgbImage, PixelsError> {
-    if format == ImageFormat::WebP {
-        webp::check_pictures(bytes)?;
+    match format {
+        ImageFormat::WebP => webp::check_pictures(bytes)?,
+        ImageFormat::OpenExr => openexr::check_parts(bytes)?,
+        _ => {}
     }
     let bytes = match format {
         ImageFormat::Png => mend::mend_png(bytes),
