@@ -315,7 +315,7 @@ fn what_cannot_be_done_here_or_makes_no_sense_is_a_problem() {
         let arguments = [&["-m", MODEL, "--offline"], arguments].concat();
         problem(&found(&mut doctor(home.path(), &arguments), 1))
     };
-    let (told, remedy) = run(&["--precision", "bf16"]);
+    let (told, remedy) = run(&["--precision", "f16"]);
     assert!(told.contains("on a GPU only") && remedy.contains("--precision"), "{told}: {remedy}");
     if !cfg!(feature = "metal") {
         let (told, remedy) = run(&["--device", "metal"]);

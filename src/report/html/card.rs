@@ -92,5 +92,7 @@ fn row(score: &Score, verdict: &Verdict, shape: &RecordShape) -> Markup {
         return html! { li.decoy.(class) { b { (number) } " " bdi { (name) } " (decoy)" } };
     }
     let is_given = verdict.given().contains(&score.label);
-    html! { li.given[is_given].(class) { b { (number) } " " (name) } }
+    // Not `.given[…].(class)`: maud writes no space between the two.
+    let classes = if is_given { format!("{class} given") } else { class };
+    html! { li class=(classes) { b { (number) } " " (name) } }
 }
