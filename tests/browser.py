@@ -92,6 +92,8 @@ def check_report(driver, path, labels):
     from selenium.webdriver.common.action_chains import ActionChains
     from selenium.webdriver.common.keys import Keys
 
+    # What the pages before have said.
+    driver.get_log("browser")
     driver.get(path.as_uri())
     errors = [entry["message"] for entry in driver.get_log("browser")]
     assert not errors, errors
