@@ -50,6 +50,8 @@ impl Reliability {
         let mut chart = ChartBuilder::on(area)
             .margin_top(10)
             .margin_right(14)
+            // Else a browser's larger letters are cut off.
+            .margin_left(4)
             .x_label_area_size(26)
             .y_label_area_size(52)
             .build_cartesian_2d(0.0..1.0, 0.0..1.0)?;
@@ -88,6 +90,8 @@ impl Reliability {
         let most = self.bars.iter().map(|bar| bar.count).max().unwrap_or(0).max(1);
         let mut chart = ChartBuilder::on(area)
             .margin_right(14)
+            // Else a browser's larger letters are cut off.
+            .margin_left(4)
             .x_label_area_size(24)
             .y_label_area_size(52)
             .build_cartesian_2d(0.0..1.0, 0.0..most as f64)?;
