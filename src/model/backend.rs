@@ -10,7 +10,7 @@ use candle_core::{DType, Device};
 /// Who computes the steps of a tower, and in what.
 #[derive(Debug, Clone)]
 pub enum Backend {
-    /// The [kernels](crate::kernels), on a CPU.
+    /// The [kernels], on a CPU.
     Kernels(Products),
     /// candle's operations on `device`, a GPU, on tensors of `dtype`.
     Operations { device: Device, dtype: DType },
