@@ -1,5 +1,6 @@
 //! Files that are whole but not in order → files that the image crate takes, where Pillow does as well.
 
+use super::webp;
 use flate2::Crc;
 use std::borrow::Cow;
 
@@ -50,19 +51,9 @@ pub fn mend_webp(bytes: &[u8]) -> Cow<'_, [u8]> {
     {
         return mended;
     }
-    let mut rest = bytes.get(12..).unwrap_or_default();
-    while let Some((header, after)) = rest.split_first_chunk::<8>() {
-        let [name @ .., a, b, c, d] = header;
-        match name {
-            b"ALPH" | b"VP8L" | b"ANMF" => break,
-            b"VP8 " => {
-                mended.to_mut().iter_mut().skip(FLAGS).take(1).for_each(|flags| *flags &= !HAS_ALPHA);
-                break;
-            }
-            _ => {}
-        }
-        let length = u32::from_le_bytes([*a, *b, *c, *d]) as usize;
-        rest = length.checked_add(length % 2).and_then(|length| after.get(length..)).unwrap_or_default();
+    let decides = |name: &[u8; 4]| matches!(name, b"ALPH" | b"VP8L" | b"ANMF" | b"VP8 ");
+    if webp::file_chunks(bytes).map(|(name, _)| name).find(decides) == Some(*b"VP8 ") {
+        mended.to_mut()[FLAGS] &= !HAS_ALPHA;
     }
     mended
 }

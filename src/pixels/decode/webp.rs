@@ -10,10 +10,8 @@ const PLACE_BYTES: usize = 16;
 
 /// *Errors* when a lossy picture is larger than the canvas of its file.
 pub fn check_pictures(bytes: &[u8]) -> Result<(), PixelsError> {
-    let Some(canvas) = chunks(bytes.get(HEADER_BYTES..).unwrap_or_default()).find_map(canvas) else {
-        return Ok(());
-    };
-    let outer = chunks(bytes.get(HEADER_BYTES..).unwrap_or_default());
+    let outer = file_chunks(bytes);
+    let Some(canvas) = outer.clone().find_map(canvas) else { return Ok(()) };
     let inner = outer.clone().filter(|(name, _)| name == b"ANMF").take(1);
     let inner = inner.flat_map(|(_, body)| chunks(body.get(PLACE_BYTES..).unwrap_or_default()));
     match outer.chain(inner).filter_map(lossy).find(|size| size.0 > canvas.0 || size.1 > canvas.1) {
@@ -37,6 +35,11 @@ fn lossy((name, body): ([u8; 4], &[u8])) -> Option<(u32, u32)> {
     let [_, _, _, _, _, _, a, b, c, d, ..] = *body else { return None };
     let size = [[a, b], [c, d]].map(|length| u32::from(u16::from_le_bytes(length) & 0x3fff));
     (name == *b"VP8 ").then_some((size[0], size[1]))
+}
+
+/// Names and bodies of the chunks of a file, as of [`chunks`].
+pub fn file_chunks(bytes: &[u8]) -> impl Iterator<Item = ([u8; 4], &[u8])> + Clone {
+    chunks(bytes.get(HEADER_BYTES..).unwrap_or_default())
 }
 
 /// Names and bodies of chunks. The last may be cut short.
