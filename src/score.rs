@@ -141,7 +141,8 @@ pub fn verdict(cosines: &[f32], labels: usize, scoring: Scoring, judgement: &Jud
     let scoring = judgement.temperature.map_or(scoring, |temperature| scoring.at_temperature(temperature));
     let logits: Vec<_> = cosines.iter().map(|cosine| scoring.logit(*cosine)).collect();
     let probabilities = scoring.probabilities(&logits);
-    if !probabilities.iter().all(|probability| probability.is_finite()) {
+    // All of them, whatever the first ones are: that is what vectors can do.
+    if !probabilities.iter().fold(true, |finite, probability| finite & probability.is_finite()) {
         return None;
     }
     let (logits, probabilities) = (&logits[..], &probabilities[..]);
@@ -160,18 +161,27 @@ pub fn cosines(images: &[&[f32]], rows: &[f32], dim: usize) -> Vec<f32> {
 /// The positions of the `count` largest logits, largest first; of equals the first, as with numpy's argmax.
 fn best_labels(logits: &[f32], count: usize) -> Vec<usize> {
     let better = |a: &usize, b: &usize| logits[*b].total_cmp(&logits[*a]).then(a.cmp(b));
-    // A few more than are asked for, thinned out now and then: most labels are only compared once.
+    // Compared at a time, with vectors: most logits are below those that are kept.
+    const CHUNK: usize = 64;
+    // A few more than are asked for, thinned out now and then.
     let room = 2 * count + 16;
     let mut best = Vec::with_capacity(room.min(logits.len()));
-    let mut least = None;
-    for (label, logit) in logits.iter().enumerate() {
-        if least.is_none_or(|least| *logit > least) {
-            best.push(label);
+    let mut least = f32::NAN;
+    for (n, chunk) in logits.chunks(CHUNK).enumerate() {
+        // All of them, whatever the first ones are: that is what vectors can do.
+        if chunk.iter().fold(true, |below, logit| below & (*logit <= least)) {
+            continue;
         }
-        if best.len() == room && count > 0 {
-            best.select_nth_unstable_by(count - 1, better);
-            best.truncate(count);
-            least = Some(logits[best[count - 1]]);
+        for (label, logit) in (n * CHUNK..).zip(chunk) {
+            if *logit <= least {
+                continue;
+            }
+            best.push(label);
+            if best.len() == room && count > 0 {
+                best.select_nth_unstable_by(count - 1, better);
+                best.truncate(count);
+                least = logits[best[count - 1]];
+            }
         }
     }
     best.sort_unstable_by(better);

@@ -20,7 +20,13 @@ impl Kernel for Softmax<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let x = self.0;
-        let largest = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let mut largest = simd.splat(f32::NEG_INFINITY);
+        let chunks = x.chunks_exact(S::LANES);
+        let rest = chunks.remainder();
+        for x in chunks {
+            largest = simd.max(largest, simd.load(x));
+        }
+        let largest = rest.iter().copied().fold(simd.largest(largest), f32::max);
         // What is too small for the exponential is nothing, not its least value.
         let (minus_largest, least) = (simd.splat(-largest), simd.splat(-87.3));
         let minus_least = simd.mul(simd.exp(least), simd.splat(-1.0));

@@ -1,8 +1,9 @@
 //! Bytes that begin with a line of the cache, as the widest vectors like them.
 
+use bytemuck::{Zeroable, zeroed_vec};
 use std::ops::{Deref, DerefMut};
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Zeroable)]
 #[repr(align(64))]
 struct CacheLine(#[expect(dead_code, reason = "read as bytes, through pointers")] [u8; 64]);
 
@@ -15,7 +16,7 @@ pub(super) struct Bytes {
 impl Bytes {
     /// `len` zeros.
     pub(super) fn zeros(len: usize) -> Self {
-        Self { lines: vec![CacheLine([0; 64]); len.div_ceil(64)], len }
+        Self { lines: zeroed_vec(len.div_ceil(64)), len }
     }
 }
 
