@@ -142,16 +142,22 @@ fn parts_of_another_size_than_their_picture_are_refused() {
 }
 
 #[test]
-fn a_panic_that_cannot_unwind_costs_one_image_and_not_the_run() {
-    // A bit of its pixels differs, and rav1d fails while it deals with that, in a function for C.
-    let folder = tempfile::tempdir().unwrap();
-    let damaged = folder.path().join("damaged.avif");
-    fs::write(&damaged, with(fixture("containers/limited-422.avif"), 503, &[183])).unwrap();
-    let damaged = damaged.to_str().unwrap();
-    let records = records_of(&classify(&["--json", "--no-cache", damaged, TREE, damaged]), 1);
-    assert_eq!(records[1]["prediction"], "a tree");
-    for record in [&records[0], &records[2]] {
-        assert_eq!(record["error"]["kind"], "decode", "{record}");
+fn files_that_a_decoder_panics_at_cost_one_image_each_and_not_the_run() {
+    let finds = fs::read_dir(format!("{}/fixtures/finds", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let mut paths: Vec<_> = finds.map(|find| find.unwrap().path().to_str().unwrap().to_owned()).collect();
+    // Those that cannot unwind leave their thread behind, and are followed by others.
+    paths.sort();
+    paths.extend([paths[0].clone(), TREE.to_owned()]);
+    let mut arguments = vec!["--json", "--no-cache"];
+    arguments.extend(paths.iter().map(String::as_str));
+    let records = records_of(&classify(&arguments), 1);
+    assert_eq!(records.len(), paths.len());
+    let (tree, finds) = records.split_last().unwrap();
+    assert_eq!(tree["prediction"], "a tree");
+    for record in finds {
+        // Without checks of overflow some of these decoders find what is wrong, or go on.
+        let is_decoded = !cfg!(debug_assertions) && record["error"].is_null();
+        assert!(is_decoded || record["error"]["kind"] == "decode", "{record}");
     }
 }
 
