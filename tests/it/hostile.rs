@@ -71,6 +71,57 @@ fn webp(chunks: &[Vec<u8>]) -> Vec<u8> {
 /// The begin of a lossy picture of 16,383 × 16,383 pixels.
 const LARGE_VP8: [u8; 12] = [0x10, 2, 0, 0x9d, 1, 0x2a, 0xff, 0x3f, 0xff, 0x3f, 0, 0];
 
+/// A lossless picture of 8 × 8 pixels with so many groups of codes, each of which takes ten bytes of the file
+/// and more than 64 KiB of memory.
+fn many_codes(groups: u64) -> Vec<u8> {
+    let mut bits = Vec::new();
+    let mut put = |number: u64, count: u32| bits.extend((0..count).map(|bit| (number >> bit & 1) as u8));
+    // A code of one symbol, which is either told in eight bits or is 0.
+    let single = |number: u64| (0b101 | number << 3, 11);
+    let zero = (0b0001, 4);
+    put(0x2f, 8);
+    put(7, 14);
+    put(7, 14);
+    // No alpha, version 0, no transform; 2,048 colours are remembered.
+    put(1 << 5 | 11 << 6, 10);
+    // One group for each 4 × 4 pixels, all of them the last one.
+    put(1, 5);
+    for (code, count) in [single(groups - 1 & 0xff), single(groups - 1 >> 8), zero, zero, zero] {
+        put(code, count);
+    }
+    for _ in 0..groups {
+        // 2,048 symbols have words of eleven bits, for which no bits are needed.
+        put(11 << 1, 5);
+        put(0, 3 * 14);
+        put(1 | 1 << 3 | 5 << 4 | 2046 << 7, 3 + 1 + 3 + 12);
+        (0..4).for_each(|_| put(zero.0, zero.1));
+    }
+    (0..11).for_each(|_| put(0, 64));
+    bits.chunks(8).map(|bits| bits.iter().rev().fold(0, |byte, bit| byte << 1 | bit)).collect()
+}
+
+#[test]
+fn a_lossless_webp_with_many_codes_is_refused_as_a_limit() {
+    let codes = many_codes(65_536);
+    // Alpha does not tell its size, which takes five bytes.
+    let alpha = [&[1][..], &codes[5..]].concat();
+    let with_alpha = webp(&[
+        webp_chunk(b"VP8X", &[0x10, 0, 0, 0, 7, 0, 0, 7, 0, 0]),
+        webp_chunk(b"ALPH", &[&alpha[..], &[0]].concat()[..alpha.len().next_multiple_of(2)]),
+        webp_chunk(b"VP8 ", &[0x10, 2, 0, 0x9d, 1, 0x2a, 8, 0, 8, 0, 0, 0]),
+    ]);
+    assert_told(&[
+        ("codes.webp", webp(&[webp_chunk(b"VP8L", &codes)]), MUCH_MEMORY),
+        ("codes-of-alpha.webp", with_alpha, MUCH_MEMORY),
+        ("codes-of-animation.webp", animation(b"VP8L", &codes), MUCH_MEMORY),
+    ]);
+    // As many as no program is known to write, and few enough.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("fewer-codes.webp");
+    fs::write(&path, webp(&[webp_chunk(b"VP8L", &many_codes(3000))])).unwrap();
+    records_of(&classify(&["--json", "--no-cache", path.to_str().unwrap()]), 0);
+}
+
 /// An animation of 10 × 10 pixels with one picture.
 fn animation(name: &[u8; 4], picture: &[u8]) -> Vec<u8> {
     let place = [[0; 6], [9, 0, 0, 9, 0, 0]].concat();
