@@ -177,6 +177,176 @@ fn headers_that_promise_too_many_pixels_are_refused_as_limits() {
     ]);
 }
 
+/// Pictures that simple formats announce in a header, of which not a pixel follows.
+fn bare_headers(width: u32, height: u32) -> Vec<(&'static str, Vec<u8>)> {
+    let text = |text: String| text.into_bytes();
+    let sides = |to_bytes: fn(u32) -> [u8; 4]| [to_bytes(width), to_bytes(height)].concat();
+    let short = |side: u32| u16::try_from(side).unwrap().to_le_bytes();
+    let tga = |kind: u8| {
+        [&[0, 0, kind, 0, 0, 0, 0, 0, 0, 0, 0, 0][..], &short(width), &short(height), &[24, 0]].concat()
+    };
+    let dds = with(fixture("kinds/dds-RGBA-DXT1.dds"), 12, &height.to_le_bytes());
+    let dds = with(dds, 16, &width.to_le_bytes());
+    let pam =
+        format!("P7\nWIDTH {width}\nHEIGHT {height}\nDEPTH 4\nMAXVAL 65535\nTUPLTYPE RGB_ALPHA\nENDHDR\n");
+    vec![
+        ("bare.pbm", text(format!("P4 {width} {height}\n"))),
+        ("bare-text.pbm", text(format!("P1 {width} {height}\n"))),
+        ("bare-text.ppm", text(format!("P3 {width} {height} 255\n"))),
+        ("bare.ppm", text(format!("P6 {width} {height} 255\n"))),
+        ("bare.pam", text(pam)),
+        ("bare.tga", tga(2)),
+        ("bare-packed.tga", tga(10)),
+        ("bare.ico", icon(1, &[bare_png(width, height)])),
+        ("bare-bitmap.ico", icon(1, &[bare_bitmap(width, height)])),
+        ("bare.cur", icon(2, &[bare_png(width, height)])),
+        ("bare-bitmap.cur", icon(2, &[bare_bitmap(width, height)])),
+        ("bare.qoi", [b"qoif", &sides(u32::to_be_bytes)[..], &[4, 0]].concat()),
+        ("bare.dds", dds[..128].to_vec()),
+        ("bare.hdr", text(format!("#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y {height} +X {width}\n"))),
+        ("bare.ff", [b"farbfeld", &sides(u32::to_be_bytes)[..]].concat()),
+    ]
+}
+
+/// An icon (1) or a cursor (2) of these pictures, all of which it says to be of 32 × 32 pixels.
+fn icon(kind: u8, pictures: &[Vec<u8>]) -> Vec<u8> {
+    let mut at = 6 + 16 * pictures.len() as u32;
+    let mut file = [&[0, 0, kind, 0][..], &(pictures.len() as u16).to_le_bytes()].concat();
+    for picture in pictures {
+        let length = picture.len() as u32;
+        file.extend([&[32, 32, 0, 0, 1, 0, 32, 0][..], &length.to_le_bytes(), &at.to_le_bytes()].concat());
+        at += length;
+    }
+    [file, pictures.concat()].concat()
+}
+
+fn bare_png(width: u32, height: u32) -> Vec<u8> {
+    let ihdr = [&width.to_be_bytes()[..], &height.to_be_bytes(), &[8, 6, 0, 0, 0]].concat();
+    [b"\x89PNG\r\n\x1a\n".to_vec(), png_chunk(b"IHDR", &ihdr), png_chunk(b"IDAT", &[])].concat()
+}
+
+/// The header of a BMP as icons have it, twice as high because of its mask.
+fn bare_bitmap(width: u32, height: u32) -> Vec<u8> {
+    let fields = [40, width, 2 * height, 1 | 32 << 16, 0, 0, 0, 0, 0, 0];
+    fields.iter().flat_map(|field: &u32| field.to_le_bytes()).collect()
+}
+
+#[test]
+fn bare_headers_of_simple_formats_cost_one_image_each() {
+    let too_many = bare_headers(20_000, 10_000).into_iter().map(|(name, file)| (name, file, MANY_PIXELS));
+    assert_told(&too_many.collect::<Vec<_>>());
+    // As many as are allowed.
+    let many = bare_headers(13_000, 13_000).into_iter().map(|(name, file)| {
+        let expected = if name.ends_with("hdr") { MUCH_MEMORY } else { ("decode", "") };
+        (name, file, expected)
+    });
+    assert_told(&many.collect::<Vec<_>>());
+}
+
+#[test]
+fn icons_that_lead_into_themselves_or_share_a_picture_cost_no_more_than_one() {
+    let entries_alone = [&[0, 0, 1, 0, 0xff, 0xff][..], &[0xff; 64]].concat();
+    // Its picture is the icon itself, and lies behind its end.
+    let itself = with(icon(1, &[vec![0; 64]]), 18, &[0; 4]);
+    let behind = with(icon(1, &[vec![0; 64]]), 18, &[0xff; 4]);
+    let nothing = [0, 0, 1, 0, 0, 0].to_vec();
+    assert_told(&[
+        ("entries.ico", entries_alone, ("decode", "damaged or cut short")),
+        ("itself.ico", itself, ("decode", "cut short")),
+        ("behind.ico", behind, ("decode", "damaged or cut short")),
+        ("nothing.ico", nothing, ("decode", "damaged or cut short")),
+    ]);
+    // Each of 65,535 entries leads to the same picture.
+    let one = fixture("kinds/ico-32.ico");
+    let entry = with(one[6..22].to_vec(), 12, &(6 + 16 * 65_535_u32).to_le_bytes());
+    let shared = [&[0, 0, 1, 0, 0xff, 0xff][..], &entry.repeat(65_535), &one[22..]].concat();
+    let folder = tempfile::tempdir().unwrap();
+    let paths = [("one.ico", one), ("shared.ico", shared)].map(|(name, file)| {
+        let path = folder.path().join(name);
+        fs::write(&path, file).unwrap();
+        path.to_str().unwrap().to_owned()
+    });
+    let records = records_of(&classify(&["--json", "--no-cache", &paths[0], &paths[1]]), 0);
+    assert_eq!(records[0]["scores"], records[1]["scores"]);
+}
+
+#[test]
+fn texts_without_an_end_are_refused() {
+    let long =
+        |begin: &str, repeated: &str| [begin.as_bytes(), &repeated.as_bytes().repeat(1 << 20)].concat();
+    assert_told(&[
+        ("width.pgm", long("P5 ", "1"), ("decode", "no meaning")),
+        ("comment.pgm", long("P5 #", "1"), ("decode", "no meaning")),
+        ("level.pgm", long("P2 1 1 255\n", "1"), ("decode", "no levels")),
+        ("levels.ppm", long("P3 2000 2000 255\n", "1 "), ("decode", "end early")),
+        ("comments.pbm", long("P1 9 9\n", "# no bits\n"), ("decode", "end early")),
+        ("line.pam", long("P7\nWIDTH ", "1"), ("decode", "no meaning")),
+        (
+            "types.pam",
+            long("P7\nWIDTH 1\nHEIGHT 1\nDEPTH 9\nMAXVAL 9\n", "TUPLTYPE A\n"),
+            ("decode", "no meaning"),
+        ),
+        ("line.hdr", long("#?RADIANCE\n", "1"), ("decode", "")),
+        ("attributes.hdr", long("#?RADIANCE\n", "=\n"), ("decode", "")),
+    ]);
+}
+
+#[test]
+fn what_a_file_says_of_itself_does_not_fill_the_record() {
+    let kind = "A".repeat(1 << 20);
+    let pam = format!("P7\nWIDTH 1\nHEIGHT 1\nDEPTH 9\nMAXVAL 9\nTUPLTYPE {kind}\nENDHDR\n");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("type.pam");
+    fs::write(&path, pam).unwrap();
+    let records = records_of(&classify(&["--json", "--no-cache", path.to_str().unwrap()]), 1);
+    let message = records[0]["error"]["message"].as_str().unwrap();
+    assert!(message.starts_with("PAM with 9 samples") && message.len() < 200, "{} bytes", message.len());
+}
+
+#[test]
+fn runs_that_multiply_each_other_are_refused() {
+    // Each of them is 256 times as long as the one before.
+    let header = b"#?RADIANCE\n\n-Y 1000 +X 100000\n\x80\x80\x80\x80";
+    let runs = [&header[..], &[1, 1, 1, 0].repeat(20), &[1, 1, 1, 255].repeat(20)].concat();
+    assert_told(&[("runs.hdr", runs, ("decode", ""))]);
+}
+
+/// An OpenEXR with another attribute, and its version changed.
+fn exr_with(version: u8, name: &str, kind: &str, value: &[u8]) -> Vec<u8> {
+    let file = with(fixture("kinds/exr-half.exr"), 5, &[version]);
+    let length = (value.len() as u32).to_le_bytes();
+    let attribute = [name.as_bytes(), b"\0", kind.as_bytes(), b"\0", &length, value].concat();
+    [&file[..8], &attribute, &file[8..]].concat()
+}
+
+#[test]
+fn openexrs_that_promise_much_are_refused() {
+    const TILED: u8 = 2;
+    const SEVERAL_PARTS: u8 = 0x10;
+    let sized = |file: Vec<u8>, side: i32| {
+        let places =
+            ["dataWindow", "displayWindow"].map(|name| place_of(&file, name.as_bytes()) + name.len());
+        places.iter().fold(file, |file, at| {
+            with(file, at + "\0box2i\0".len() + 4 + 8, &[(side - 1).to_le_bytes(); 2].concat())
+        })
+    };
+    let tiles = |side: u32| [&side.to_le_bytes()[..], &side.to_le_bytes(), &[0]].concat();
+    let small_tiles = sized(exr_with(TILED, "tiles", "tiledesc", &tiles(1)), 8000);
+    let large_tile = exr_with(TILED, "tiles", "tiledesc", &tiles(u32::MAX));
+    let chunks = exr_with(SEVERAL_PARTS, "chunkCount", "int", &i32::MAX.to_le_bytes());
+    let long = fixture("kinds/exr-half.exr");
+    let at = place_of(&long, b"chlist") + "chlist\0".len();
+    assert_told(&[
+        ("many-tiles.exr", small_tiles, ("decode", "")),
+        ("large-tile.exr", large_tile, MANY_PIXELS),
+        ("chunks.exr", chunks, ("decode", "")),
+        ("lines.exr", sized(fixture("kinds/exr-half.exr"), 8000), ("decode", "")),
+        ("much.exr", sized(fixture("kinds/exr-half.exr"), 13_000), MUCH_MEMORY),
+        ("negative.exr", sized(fixture("kinds/exr-half.exr"), i32::MIN + 1), ("decode", "no pixels")),
+        ("long.exr", with(long, at, &[0xff; 4]), ("decode", "cannot be read")),
+    ]);
+}
+
 #[test]
 fn parts_of_another_size_than_their_picture_are_refused() {
     let heic = fixture("containers/420.heic");
