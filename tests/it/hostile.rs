@@ -122,6 +122,16 @@ fn a_lossless_webp_with_many_codes_is_refused_as_a_limit() {
     records_of(&classify(&["--json", "--no-cache", path.to_str().unwrap()]), 0);
 }
 
+#[test]
+fn a_large_animation_is_refused_as_a_limit() {
+    // Of 13,000 × 13,000 pixels, which take eleven bytes each without any picture.
+    let side = 12_999_u32.to_le_bytes();
+    let canvas = [&[2, 0, 0, 0][..], &side[..3], &side[..3]].concat();
+    let small = animation(b"VP8L", &many_codes(1));
+    let place = place_of(&small, b"VP8X") + 8;
+    assert_told(&[("animation.webp", with(small, place, &canvas), MUCH_MEMORY)]);
+}
+
 /// An animation of 10 × 10 pixels with one picture.
 fn animation(name: &[u8; 4], picture: &[u8]) -> Vec<u8> {
     let place = [[0; 6], [9, 0, 0, 9, 0, 0]].concat();
@@ -286,8 +296,8 @@ fn texts_without_an_end_are_refused() {
             long("P7\nWIDTH 1\nHEIGHT 1\nDEPTH 9\nMAXVAL 9\n", "TUPLTYPE A\n"),
             ("decode", "no meaning"),
         ),
-        ("line.hdr", long("#?RADIANCE\n", "1"), ("decode", "")),
-        ("attributes.hdr", long("#?RADIANCE\n", "=\n"), ("decode", "")),
+        ("line.hdr", long("#?RADIANCE\n", "1"), ("limit", "more than a MiB")),
+        ("attributes.hdr", long("#?RADIANCE\n", "=\n"), ("limit", "more than a MiB")),
     ]);
 }
 
@@ -334,6 +344,10 @@ fn openexrs_that_promise_much_are_refused() {
     let small_tiles = sized(exr_with(TILED, "tiles", "tiledesc", &tiles(1)), 8000);
     let large_tile = exr_with(TILED, "tiles", "tiledesc", &tiles(u32::MAX));
     let chunks = exr_with(SEVERAL_PARTS, "chunkCount", "int", &i32::MAX.to_le_bytes());
+    let empty = |name: u32| [format!("{name}\0x\0").as_bytes(), &[0; 4]].concat();
+    let half = fixture("kinds/exr-half.exr");
+    let attributes: Vec<u8> = (0..30_000).flat_map(empty).collect();
+    let many_attributes = [&half[..8], &attributes, &half[8..]].concat();
     let long = fixture("kinds/exr-half.exr");
     let at = place_of(&long, b"chlist") + "chlist\0".len();
     assert_told(&[
@@ -343,6 +357,7 @@ fn openexrs_that_promise_much_are_refused() {
         ("lines.exr", sized(fixture("kinds/exr-half.exr"), 8000), ("decode", "")),
         ("much.exr", sized(fixture("kinds/exr-half.exr"), 13_000), MUCH_MEMORY),
         ("negative.exr", sized(fixture("kinds/exr-half.exr"), i32::MIN + 1), ("decode", "no pixels")),
+        ("attributes.exr", many_attributes, ("limit", "attributes")),
         ("long.exr", with(long, at, &[0xff; 4]), ("decode", "cannot be read")),
     ]);
 }
@@ -532,6 +547,8 @@ fn hostile_tiffs_fail_each_in_its_way() {
     let many_tags = with(Tiff::new(8, 8).file(), 8, &[0xff, 0xff]);
     // Six samples of 16 bits in one strip.
     let strip = Tiff::new(13_000, 13_000).whole(258, 16).whole(277, 6).whole(262, 2);
+    // Four inks as JPEG, whose coefficients are kept where it is progressive.
+    let coefficients = Tiff::new(13_000, 13_000).whole(259, 7).whole(277, 4).whole(262, 5);
     let tiles = Tiff::new(8, 8).whole(322, 1 << 20).whole(323, 1 << 20);
     let many_tiles = Tiff::new(1 << 20, 1).whole(322, 1).whole(323, 1 << 20);
     let mut dictionary = Tiff::new(8, 8).whole(259, 34925);
@@ -553,6 +570,7 @@ fn hostile_tiffs_fail_each_in_its_way() {
         ("past-the-end.tif", Tiff::new(8, 8).whole(273, u32::MAX).file(), ("decode", "end early")),
         ("too-few-pixels.tif", Tiff::new(8, 9).file(), ("decode", "end early")),
         ("large-strip.tif", strip.file(), MUCH_MEMORY),
+        ("coefficients.tif", coefficients.file(), MUCH_MEMORY),
         ("large-tiles.tif", tiles.file(), ("limit", "strips or tiles")),
         ("narrow-tiles.tif", many_tiles.file(), ("limit", "strips or tiles")),
         ("dictionary.tif", dictionary.file(), ("limit", "LZMA")),

@@ -166,7 +166,7 @@ fn decode_other(bytes: &[u8], format: ImageFormat) -> Result<RgbImage, PixelsErr
     let bytes = match format {
         ImageFormat::Png => mend::mend_png(bytes),
         ImageFormat::WebP => mend::mend_webp(bytes),
-        ImageFormat::Hdr => mend::mend_hdr(bytes),
+        ImageFormat::Hdr => mend::mend_hdr(bytes)?,
         _ => Cow::Borrowed(bytes),
     };
     let bytes = &bytes[..];
