@@ -44,8 +44,8 @@ pub fn code_bytes(bytes: &[u8], told_size: Option<(u32, u32)>) -> Option<u64> {
                 walk(&mut bits, colours.into())?;
                 let several_in_one = match colours {
                     ..=2 => 3,
-                    ..=4 => 2,
-                    ..=16 => 1,
+                    3..=4 => 2,
+                    5..=16 => 1,
                     _ => 0,
                 };
                 width = width.div_ceil(1 << several_in_one);
