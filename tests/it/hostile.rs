@@ -86,7 +86,7 @@ fn many_codes(groups: u64) -> Vec<u8> {
     put(1 << 5 | 11 << 6, 10);
     // One group for each 4 × 4 pixels, all of them the last one.
     put(1, 5);
-    for (code, count) in [single(groups - 1 & 0xff), single(groups - 1 >> 8), zero, zero, zero] {
+    for (code, count) in [single((groups - 1) & 0xff), single((groups - 1) >> 8), zero, zero, zero] {
         put(code, count);
     }
     for _ in 0..groups {
