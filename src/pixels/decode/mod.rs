@@ -166,7 +166,7 @@ fn decode_other(bytes: &[u8], format: ImageFormat) -> Result<RgbImage, PixelsErr
     let bytes = match format {
         ImageFormat::Png => mend::mend_png(bytes),
         ImageFormat::WebP => mend::mend_webp(bytes),
-        ImageFormat::Hdr => mend::mend_hdr(bytes),
+        ImageFormat::Hdr => mend::mend_hdr(bytes)?,
         _ => Cow::Borrowed(bytes),
     };
     let bytes = &bytes[..];
@@ -178,11 +178,15 @@ fn decode_other(bytes: &[u8], format: ImageFormat) -> Result<RgbImage, PixelsErr
     let (width, height) = decoder.dimensions();
     check_size(width.into(), height.into())?;
     let pixels = u64::from(width) * u64::from(height);
-    // Of an OpenEXR the crate makes another copy.
-    let copies = if format == ImageFormat::OpenExr { 2 } else { 1 };
-    check_memory(decoder.total_bytes().saturating_mul(copies).saturating_add(3 * pixels))?;
+    let levels_bytes = decoder.total_bytes();
+    check_memory(match format {
+        ImageFormat::WebP => webp::memory(bytes, pixels)?,
+        // The crate makes another copy.
+        ImageFormat::OpenExr => levels_bytes.saturating_mul(2).saturating_add(3 * pixels),
+        _ => levels_bytes.saturating_add(3 * pixels),
+    })?;
     let color = decoder.color_type();
-    let mut levels = vec![0; usize::try_from(decoder.total_bytes()).map_err(|_| too_much_memory())?];
+    let mut levels = vec![0; usize::try_from(levels_bytes).map_err(|_| too_much_memory())?];
     decoder.read_image(&mut levels)?;
     rgb(width, height, to_rgb(levels, color)?)
 }

@@ -9,16 +9,26 @@ use crate::pixels::PixelsError;
 const SEVERAL_PARTS: u32 = 1 << 12;
 /// A channel takes at least so many bytes of the list of channels: a letter and its end, and what it is.
 const CHANNEL_BYTES: u64 = 18;
+/// The most attributes of a file. Honest ones have a few dozen a part; each is kept, in ten times its bytes.
+const MAX_ATTRIBUTES: usize = 20_000;
 /// The most that a sample takes.
 const SAMPLE_BYTES: u64 = 4;
 
-/// *Errors* when a part has more pixels than are allowed, or takes more memory, or the header ends early.
+/// *Errors* when a part has more pixels than are allowed, or takes more memory, when there are too many
+/// attributes, or when the header ends early.
 pub fn check_parts(bytes: &[u8]) -> Result<(), PixelsError> {
     let cut = || PixelsError::Decode("the header of the OpenEXR cannot be read".into());
     let mut cursor = ByteCursor { rest: bytes };
     let version = cursor.take(4).and_then(|_| cursor.u32()).ok_or_else(cut)?;
+    let mut attributes = 0;
     loop {
         let part = Part::read(&mut cursor).ok_or_else(cut)?;
+        attributes += part.as_ref().map_or(0, |part| part.attributes);
+        if attributes > MAX_ATTRIBUTES {
+            return Err(PixelsError::Limit(format!(
+                "the OpenEXR has {attributes} attributes, more than the limit of {MAX_ATTRIBUTES}; save the image anew"
+            )));
+        }
         match part {
             Some(part) => part.check()?,
             None => return Ok(()),
@@ -32,6 +42,7 @@ pub fn check_parts(bytes: &[u8]) -> Result<(), PixelsError> {
 /// What is held at a time of one part.
 #[derive(Default)]
 struct Part {
+    attributes: usize,
     channels: u64,
     /// Width and height of the pixels that are there, and of a tile.
     areas: Vec<[u64; 2]>,
@@ -41,13 +52,12 @@ impl Part {
     /// The next header, or none after the last; none at all where it ends early.
     fn read(cursor: &mut ByteCursor) -> Option<Option<Self>> {
         let mut part = Self::default();
-        let mut is_empty = true;
         loop {
             let name = text(cursor)?;
             if name.is_empty() {
-                return Some((!is_empty).then_some(part));
+                return Some((part.attributes > 0).then_some(part));
             }
-            is_empty = false;
+            part.attributes += 1;
             text(cursor)?;
             let length = cursor.u32()?;
             let mut value = ByteCursor { rest: cursor.take(usize::try_from(length).ok()?)? };

@@ -84,6 +84,8 @@ impl PnmHeader {
 
     /// Lines of a word and a value each.
     fn read_pam(cursor: &mut ByteCursor) -> Result<Self, PixelsError> {
+        /// The longest kind has 21 letters, and a message is to be read.
+        const SHOWN_LETTERS: usize = 40;
         let unclear = || broken("the PAM's header has no meaning");
         let [mut width, mut height, mut depth, mut max] = [None; 4];
         let mut kind = String::new();
@@ -113,6 +115,7 @@ impl PnmHeader {
             ("RGB_ALPHA", Some(4)) => 4,
             (kind, depth) => {
                 let depth = depth.unwrap_or_default();
+                let kind: String = kind.chars().take(SHOWN_LETTERS).collect();
                 return Err(broken(&format!(
                     "PAM with {depth} samples a pixel of type \"{kind}\" is not supported"
                 )));

@@ -300,6 +300,8 @@ impl<'a> TiffLayout<'a> {
         let chunk_bytes = self.row_bytes() as u64 * self.chunk_height as u64;
         let together = match (self.planes, self.colours.is_ycbcr()) {
             (TiffPlanes::Apart, _) => self.samples as u64,
+            // A progressive one also has its coefficients, of two bytes each.
+            (TiffPlanes::Together, _) if self.packing == TiffPacking::Jpeg => 3,
             // Unpacked, and with as many colours as brightness.
             (TiffPlanes::Together, true) => 2,
             (TiffPlanes::Together, false) => 1,

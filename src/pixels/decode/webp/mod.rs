@@ -1,5 +1,7 @@
-//! A WebP → whether its pictures fit on its canvas. image-webp decodes a lossy picture of any size before
-//! it looks whether it does.
+//! A WebP → whether its pictures fit on its canvas, and what memory they take. image-webp decodes a lossy
+//! picture of any size before it looks whether it does, and counts no memory.
+
+mod lossless;
 
 use crate::pixels::PixelsError;
 
@@ -7,6 +9,48 @@ use crate::pixels::PixelsError;
 const HEADER_BYTES: usize = 12;
 /// Bytes of a picture of an animation before its chunks.
 const PLACE_BYTES: usize = 16;
+
+/// Memory for a pixel of a lossless picture, one of an animation, and any other, beside what is kept for
+/// longer: samples, alpha before and after it is unpacked, frame and canvas.
+const LOSSLESS_PIXEL_BYTES: u64 = 8;
+const ANIMATED_PIXEL_BYTES: u64 = 15;
+const PIXEL_BYTES: u64 = 11;
+
+/// The memory that decoding takes, of which the picture is a part.
+///
+/// *Errors* when the codes of a lossless picture are damaged.
+pub fn memory(bytes: &[u8], pixels: u64) -> Result<u64, PixelsError> {
+    let damaged = || PixelsError::Decode("the WebP's lossless picture is damaged or cut short".into());
+    let canvas = file_chunks(bytes).find_map(canvas);
+    let mut pixel_bytes = LOSSLESS_PIXEL_BYTES;
+    let mut code_bytes = 0;
+    let outer = file_chunks(bytes).map(|(name, body)| (name, body, canvas));
+    let frame = file_chunks(bytes).find(|(name, _)| name == b"ANMF").map(|(_, body)| body);
+    let inner = frame.into_iter().flat_map(|body| {
+        let size =
+            three_bytes(body, 6).zip(three_bytes(body, 9)).map(|(width, height)| (width + 1, height + 1));
+        chunks(body.get(PLACE_BYTES..).unwrap_or_default()).map(move |(name, body)| (name, body, size))
+    });
+    for (name, body, size) in outer.chain(inner) {
+        let codes = match (&name, body) {
+            (b"VP8L", _) => lossless::code_bytes(body, None),
+            (b"ALPH", [flags, packed @ ..]) if flags & 3 == 1 => lossless::code_bytes(packed, size),
+            _ => Some(0),
+        };
+        code_bytes = code_bytes.max(codes.ok_or_else(damaged)?);
+        pixel_bytes = pixel_bytes.max(match &name {
+            b"ALPH" => PIXEL_BYTES,
+            b"ANMF" => ANIMATED_PIXEL_BYTES,
+            _ => 0,
+        });
+    }
+    Ok(pixels.saturating_mul(pixel_bytes).saturating_add(code_bytes))
+}
+
+fn three_bytes(bytes: &[u8], at: usize) -> Option<u32> {
+    let [a, b, c] = *bytes.get(at..)?.first_chunk()?;
+    Some(u32::from_le_bytes([a, b, c, 0]))
+}
 
 /// *Errors* when a lossy picture is larger than the canvas of its file.
 pub fn check_pictures(bytes: &[u8]) -> Result<(), PixelsError> {
