@@ -8,6 +8,7 @@ use crate::model::layers::activation::Activation;
 use crate::model::layers::attention::{Attention, rows_of};
 use crate::model::layers::linear::{Linear, LinearWeights};
 use crate::model::layers::norm::{LayerNorm, LayerNormWeights};
+use crate::model::layers::scale::LayerScale;
 use crate::model::weights::{View, Weights};
 use anyhow::Result;
 use candle_core::{DType, Tensor};
@@ -121,7 +122,7 @@ struct Block {
     norm2: LayerNorm,
     fc1: Linear,
     fc2: Linear,
-    scales: Option<[Tensor; 2]>,
+    scales: Option<[LayerScale; 2]>,
 }
 
 impl Block {
@@ -136,8 +137,7 @@ impl Block {
             fc2: linear(&[&weights.fc2])?,
             scales: match &weights.scales {
                 Some([first, second]) => {
-                    let tensor = |scale: &View| scale.tensor(backend.device(), backend.dtype());
-                    Some([tensor(first)?, tensor(second)?])
+                    Some([LayerScale::load(first, backend)?, LayerScale::load(second, backend)?])
                 }
                 None => None,
             },
@@ -161,7 +161,7 @@ impl Block {
     fn add_half(&self, x: Tensor, last: &Linear, inner: &Tensor, half: usize) -> Result<Tensor> {
         match &self.scales {
             None => last.add_to(x, inner),
-            Some(scales) => Ok((x + last.forward(inner)?.broadcast_mul(&scales[half])?)?),
+            Some(scales) => scales[half].add_to(x, &last.forward(inner)?),
         }
     }
 }
