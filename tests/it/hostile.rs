@@ -122,6 +122,35 @@ fn a_lossless_webp_with_many_codes_is_refused_as_a_limit() {
     records_of(&classify(&["--json", "--no-cache", path.to_str().unwrap()]), 0);
 }
 
+/// A lossless picture of 8 × 8 pixels, green of one of two levels, each of which takes a bit.
+fn two_levels(first: u64, second: u64) -> Vec<u8> {
+    let mut bits = Vec::new();
+    let mut put = |number: u64, count: u32| bits.extend((0..count).map(|bit| (number >> bit & 1) as u8));
+    put(0x2f, 8);
+    put(7, 14);
+    put(7, 14);
+    // No alpha, version 0, no transform, no colours remembered, one group.
+    put(0, 7);
+    put(0b111 | first << 3 | second << 11, 19);
+    (0..4).for_each(|_| put(0b0001, 4));
+    put(0x0f0f_0f0f_ffff_0000, 64);
+    (0..2).for_each(|_| put(0, 64));
+    bits.chunks(8).map(|bits| bits.iter().rev().fold(0, |byte, bit| byte << 1 | bit)).collect()
+}
+
+#[test]
+fn a_lossless_webp_whose_code_is_read_in_two_ways_is_refused() {
+    let file = |first, second| webp(&[webp_chunk(b"VP8L", &two_levels(first, second))]);
+    assert_told(&[
+        ("disorder.webp", file(200, 100), ("decode", "in disorder")),
+        ("twice.webp", file(100, 100), ("decode", "in disorder")),
+    ]);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("order.webp");
+    fs::write(&path, file(100, 200)).unwrap();
+    records_of(&classify(&["--json", "--no-cache", path.to_str().unwrap()]), 0);
+}
+
 #[test]
 fn a_large_animation_is_refused_as_a_limit() {
     // Of 13,000 × 13,000 pixels, which take eleven bytes each without any picture.

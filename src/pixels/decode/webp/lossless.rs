@@ -1,15 +1,19 @@
-//! The head of a lossless picture of WebP → how much memory its Huffman codes take.
+//! The head of a lossless picture of WebP → how much memory its Huffman codes take, and whether they mean one
+//! thing.
 //!
 //! A picture may have 65,536 groups of five codes, one for each part of it, and a code of a few bytes asks for
 //! thousands: the tables of a file of 600 KB can take 4 GiB. image-webp makes them all before it
 //! decodes a pixel. So the groups are counted first. Their number stands in a picture of its own, the largest
 //! value in which is looked for here; pictures before that are passed over.
+//!
+//! A code of two symbols may name the larger one first, or one twice. libwebp sorts them, image-webp does not, and
+//! would show another picture.
 
 /// The symbols of a code that are no distances or levels: lengths of copies.
 const LENGTHS: u32 = 24;
 const LEVELS: u32 = 256;
 const DISTANCES: u32 = 40;
-const CODES_IN_GROUP: u64 = 5;
+const CODES_IN_GROUP: usize = 5;
 /// The longest word of a code.
 const MAX_BITS: usize = 15;
 /// What image-webp keeps of a code: itself, a table for words of up to 10 bits, and two nodes for each symbol that
@@ -17,8 +21,8 @@ const MAX_BITS: usize = 15;
 const CODE_BYTES: u64 = 64 + 4 * 1024;
 const SYMBOL_BYTES: u64 = 2 * 16;
 
-/// The memory that the codes of a picture take at most, or none where the head is damaged. The size is told
-/// for a picture that does not tell it itself, like one of alpha.
+/// The memory that the codes of a picture take at most, or none where the head is damaged or a code has its
+/// symbols in disorder. The size is told for a picture that does not tell it itself, like one of alpha.
 pub fn code_bytes(bytes: &[u8], told_size: Option<(u32, u32)>) -> Option<u64> {
     const SIGNATURE: u32 = 0x2f;
     let mut bits = Bits { bytes, at: 0 };
@@ -58,8 +62,22 @@ pub fn code_bytes(bytes: &[u8], told_size: Option<(u32, u32)>) -> Option<u64> {
         let block = bits.take(3)? + 2;
         groups = u64::from(walk(&mut bits, parts(width, block) * parts(height, block))?) + 1;
     }
-    let symbols = LEVELS + LENGTHS + remembered + 3 * LEVELS + DISTANCES;
-    Some(groups * (CODES_IN_GROUP * CODE_BYTES + u64::from(symbols) * SYMBOL_BYTES))
+    for _ in 0..groups {
+        group(&mut bits, remembered)?;
+    }
+    let symbols: u32 = group_symbols(remembered).iter().sum();
+    let code_bytes = CODE_BYTES * CODES_IN_GROUP as u64;
+    Some(groups * (code_bytes + u64::from(symbols) * SYMBOL_BYTES))
+}
+
+/// How many symbols each code of a group has.
+fn group_symbols(remembered: u32) -> [u32; CODES_IN_GROUP] {
+    [LEVELS + LENGTHS + remembered, LEVELS, LEVELS, LEVELS, DISTANCES]
+}
+
+/// The codes of green and copies, red, blue, alpha and distances.
+fn group(bits: &mut Bits, remembered: u32) -> Option<Vec<Code>> {
+    group_symbols(remembered).into_iter().map(|symbols| Code::read(bits, symbols)).collect()
 }
 
 /// How many blocks of that many bits a side has.
@@ -80,10 +98,7 @@ fn remembered_colours(bits: &mut Bits) -> Option<u32> {
 /// written in red and green. All others are copies.
 fn walk(bits: &mut Bits, pixels: u64) -> Option<u32> {
     let remembered = remembered_colours(bits)?;
-    let mut codes = Vec::new();
-    for symbols in [LEVELS + LENGTHS + remembered, LEVELS, LEVELS, LEVELS, DISTANCES] {
-        codes.push(Code::read(bits, symbols)?);
-    }
+    let codes = group(bits, remembered)?;
     let (mut passed, mut largest) = (0, 0);
     while passed < pixels {
         let green = codes[0].symbol(bits)?;
@@ -150,9 +165,10 @@ impl Code {
             if !has_two {
                 return Some(Self::Single(first));
             }
+            let second = bits.take(8)?;
             let mut counts = [0; MAX_BITS + 1];
             counts[1] = 2;
-            return Some(Self::Several { counts, symbols: vec![first, bits.take(8)?] });
+            return (first < second).then(|| Self::Several { counts, symbols: vec![first, second] });
         }
         const ORDER: [usize; 19] = [17, 18, 0, 1, 2, 3, 4, 5, 16, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
         let count = bits.take(4)? as usize + 4;

@@ -18,9 +18,14 @@ const PIXEL_BYTES: u64 = 11;
 
 /// The memory that decoding takes, of which the picture is a part.
 ///
-/// *Errors* when the codes of a lossless picture are damaged.
+/// *Errors* when the codes of a lossless picture are damaged, or in disorder.
 pub fn memory(bytes: &[u8], pixels: u64) -> Result<u64, PixelsError> {
-    let damaged = || PixelsError::Decode("the WebP's lossless picture is damaged or cut short".into());
+    let damaged = || {
+        PixelsError::Decode(
+            "the WebP's lossless picture is damaged, cut short, or has codes in disorder; save it anew"
+                .into(),
+        )
+    };
     let canvas = file_chunks(bytes).find_map(canvas);
     let mut pixel_bytes = LOSSLESS_PIXEL_BYTES;
     let mut code_bytes = 0;
