@@ -20,17 +20,15 @@ impl Kernel for Softmax<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let x = self.0;
+        let (whole, rest) = x.split_at_mut(x.len() - x.len() % S::LANES);
         let mut largest = simd.splat(f32::NEG_INFINITY);
-        let chunks = x.chunks_exact(S::LANES);
-        let rest = chunks.remainder();
-        for x in chunks {
+        for x in whole.chunks_exact(S::LANES) {
             largest = simd.max(largest, simd.load(x));
         }
         let largest = rest.iter().copied().fold(simd.largest(largest), f32::max);
         // What is too small for the exponential is nothing, not its least value.
         let (minus_largest, least) = (simd.splat(-largest), simd.splat(-87.3));
         let minus_least = simd.mul(simd.exp(least), simd.splat(-1.0));
-        let (whole, rest) = x.split_at_mut(x.len() - x.len() % S::LANES);
         let mut sum = simd.splat(0.0);
         for x in whole.chunks_exact_mut(S::LANES) {
             let power = simd.add(simd.exp(simd.add(simd.load(x), minus_largest)), minus_least);

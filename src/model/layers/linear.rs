@@ -153,9 +153,15 @@ impl Linear {
     /// *Shape* `x [R, inputs]`, `sum [R, outputs] → [R, outputs]`.
     pub fn add_to(&self, sum: Tensor, x: &Tensor) -> Result<Tensor> {
         match &self.place {
-            LinearPlace::Host(_) | LinearPlace::Bf16(_) | LinearPlace::Int8(_) => {
-                sum.inplace_op2(x, self)?;
-                Ok(sum)
+            LinearPlace::Host(matrices) => {
+                let weights = Self::host_weights(matrices);
+                add_on_host(sum, x, |x, sum| kernels::matmul_add(x, &weights, sum))
+            }
+            LinearPlace::Bf16(matrix) => {
+                add_on_host(sum, x, |x, sum| kernels::matmul_panels_add(x, matrix, sum))
+            }
+            LinearPlace::Int8(matrix) => {
+                add_on_host(sum, x, |x, sum| kernels::matmul_panels_add(x, matrix, sum))
             }
             LinearPlace::Device { .. } => Ok((sum + self.forward(x)?)?),
         }
@@ -192,9 +198,18 @@ impl CustomOp1 for Product<'_> {
     }
 }
 
-impl InplaceOp2 for Linear {
+/// Calls `add` with the elements of `x` and those of `sum`, contiguous f32 tensors on the CPU, and gives the
+/// latter as it leaves them.
+pub fn add_on_host(sum: Tensor, x: &Tensor, add: impl Fn(&[f32], &mut [f32])) -> Result<Tensor> {
+    sum.inplace_op2(x, &HostAddition(add))?;
+    Ok(sum)
+}
+
+struct HostAddition<F>(F);
+
+impl<F: Fn(&[f32], &mut [f32])> InplaceOp2 for HostAddition<F> {
     fn name(&self) -> &'static str {
-        "linear-add"
+        "host-addition"
     }
 
     fn cpu_fwd(
@@ -204,13 +219,7 @@ impl InplaceOp2 for Linear {
         x: &CpuStorage,
         layout: &Layout,
     ) -> candle_core::Result<()> {
-        let (x, y) = (host_slice(x, layout)?, host_slice_mut(sum, sum_layout)?);
-        match &self.place {
-            LinearPlace::Host(matrices) => kernels::matmul_add(x, &Self::host_weights(matrices), y),
-            LinearPlace::Bf16(matrix) => kernels::matmul_panels_add(x, matrix, y),
-            LinearPlace::Int8(matrix) => kernels::matmul_panels_add(x, matrix, y),
-            LinearPlace::Device { .. } => unreachable!("candle calls this on a CPU"),
-        }
+        (self.0)(host_slice(x, layout)?, host_slice_mut(sum, sum_layout)?);
         Ok(())
     }
 }
@@ -224,10 +233,7 @@ pub fn host_slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> candle_core::
 }
 
 /// The elements of a contiguous f32 tensor on the CPU, to be changed in place.
-pub fn host_slice_mut<'a>(
-    storage: &'a mut CpuStorage,
-    layout: &Layout,
-) -> candle_core::Result<&'a mut [f32]> {
+fn host_slice_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> candle_core::Result<&'a mut [f32]> {
     match (storage, layout.contiguous_offsets()) {
         (CpuStorage::F32(values), Some((start, end))) => Ok(&mut values[start..end]),
         _ => candle_core::bail!("not a contiguous f32 tensor: {layout:?}"),

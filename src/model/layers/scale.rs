@@ -1,10 +1,10 @@
 //! What the outcome of half a block is multiplied with, on any device.
 
 use super::backend::Backend;
-use super::linear::{host_slice, host_slice_mut};
+use super::linear::add_on_host;
 use super::weights::{Values, View};
 use anyhow::Result;
-use candle_core::{CpuStorage, InplaceOp2, Layout, Tensor};
+use candle_core::Tensor;
 
 /// A factor for each element of a row, `[E]`.
 pub enum LayerScale {
@@ -26,34 +26,14 @@ impl LayerScale {
     /// *Shape* `x [R, E]`, `sum [R, E] → [R, E]`.
     pub fn add_to(&self, sum: Tensor, x: &Tensor) -> Result<Tensor> {
         match self {
-            Self::Host(_) => {
-                sum.inplace_op2(x, self)?;
-                Ok(sum)
-            }
+            Self::Host(scale) => add_on_host(sum, x, |x, sum| {
+                for (x, sum) in x.chunks_exact(scale.len()).zip(sum.chunks_exact_mut(scale.len())) {
+                    for ((sum, x), scale) in sum.iter_mut().zip(x).zip(scale.iter()) {
+                        *sum += x * scale;
+                    }
+                }
+            }),
             Self::Device(scale) => Ok((sum + x.broadcast_mul(scale)?)?),
         }
-    }
-}
-
-impl InplaceOp2 for LayerScale {
-    fn name(&self) -> &'static str {
-        "layer-scale-add"
-    }
-
-    fn cpu_fwd(
-        &self,
-        sum: &mut CpuStorage,
-        sum_layout: &Layout,
-        x: &CpuStorage,
-        layout: &Layout,
-    ) -> candle_core::Result<()> {
-        let Self::Host(scale) = self else { unreachable!("called on a CPU") };
-        let (x, sum) = (host_slice(x, layout)?, host_slice_mut(sum, sum_layout)?);
-        for (x, sum) in x.chunks_exact(scale.len()).zip(sum.chunks_exact_mut(scale.len())) {
-            for ((sum, x), scale) in sum.iter_mut().zip(x).zip(scale.iter()) {
-                *sum += x * scale;
-            }
-        }
-        Ok(())
     }
 }
