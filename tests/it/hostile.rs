@@ -2,6 +2,7 @@
 //! image, and say so.
 
 use crate::world::{TREE, classify, records_of};
+use serde_json::Value;
 use std::fs;
 
 /// What is expected of a file: a kind of failure, and a word that the message has.
@@ -10,21 +11,25 @@ type Expected = (&'static str, &'static str);
 const MANY_PIXELS: Expected = ("limit", "178956970");
 const MUCH_MEMORY: Expected = ("limit", "MiB of memory");
 
+/// The records of files of these names and bytes, of one run that ends with `code`.
+#[track_caller]
+fn records<'a>(files: impl IntoIterator<Item = (&'a str, &'a [u8])>, code: i32) -> Vec<Value> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |(name, bytes): (&str, &[u8])| {
+        let path = folder.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let paths: Vec<_> = files.into_iter().map(path).collect();
+    let mut arguments = vec!["--json", "--no-cache"];
+    arguments.extend(paths.iter().map(String::as_str));
+    records_of(&classify(&arguments), code)
+}
+
 /// Classifies files in one run and compares what is said of each.
 #[track_caller]
 fn assert_told(files: &[(&str, Vec<u8>, Expected)]) {
-    let folder = tempfile::tempdir().unwrap();
-    let paths: Vec<_> = files
-        .iter()
-        .map(|(name, bytes, _)| {
-            let path = folder.path().join(name);
-            fs::write(&path, bytes).unwrap();
-            path.to_str().unwrap().to_owned()
-        })
-        .collect();
-    let mut arguments = vec!["--json", "--no-cache"];
-    arguments.extend(paths.iter().map(String::as_str));
-    let records = records_of(&classify(&arguments), 1);
+    let records = records(files.iter().map(|(name, bytes, _)| (*name, &bytes[..])), 1);
     assert_eq!(records.len(), files.len());
     let mut wrong = Vec::new();
     for ((name, _, (kind, words)), record) in files.iter().zip(records) {
@@ -74,29 +79,28 @@ const LARGE_VP8: [u8; 12] = [0x10, 2, 0, 0x9d, 1, 0x2a, 0xff, 0x3f, 0xff, 0x3f, 
 /// A lossless picture of 8 × 8 pixels with so many groups of codes, each of which takes ten bytes of the file
 /// and more than 64 KiB of memory.
 fn many_codes(groups: u64) -> Vec<u8> {
-    let mut bits = Vec::new();
-    let mut put = |number: u64, count: u32| bits.extend((0..count).map(|bit| (number >> bit & 1) as u8));
     // A code of one symbol, which is either told in eight bits or is 0.
     let single = |number: u64| (0b101 | number << 3, 11);
     let zero = (0b0001, 4);
-    put(0x2f, 8);
-    put(7, 14);
-    put(7, 14);
-    // No alpha, version 0, no transform; 2,048 colours are remembered.
-    put(1 << 5 | 11 << 6, 10);
-    // One group for each 4 × 4 pixels, all of them the last one.
-    put(1, 5);
-    for (code, count) in [single((groups - 1) & 0xff), single((groups - 1) >> 8), zero, zero, zero] {
-        put(code, count);
-    }
+    // No alpha, version 0, no transform; 2,048 colours are remembered. One group for each 4 × 4 pixels, all of
+    // them the last one.
+    let mut numbers = vec![(1 << 5 | 11 << 6, 10), (1, 5)];
+    numbers.extend([single((groups - 1) & 0xff), single((groups - 1) >> 8), zero, zero, zero]);
     for _ in 0..groups {
         // 2,048 symbols have words of eleven bits, for which no bits are needed.
-        put(11 << 1, 5);
-        put(0, 3 * 14);
-        put(1 | 1 << 3 | 5 << 4 | 2046 << 7, 3 + 1 + 3 + 12);
-        (0..4).for_each(|_| put(zero.0, zero.1));
+        numbers.extend([(11 << 1, 5), (0, 3 * 14), (1 | 1 << 3 | 5 << 4 | 2046 << 7, 3 + 1 + 3 + 12)]);
+        numbers.extend([zero; 4]);
     }
-    (0..11).for_each(|_| put(0, 64));
+    numbers.extend([(0, 64); 11]);
+    lossless(&numbers)
+}
+
+/// A lossless picture of 8 × 8 pixels with these numbers, of so many bits each, after its size.
+fn lossless(numbers: &[(u64, u32)]) -> Vec<u8> {
+    let head = [(0x2f, 8), (7, 14), (7, 14)];
+    let numbers = head.iter().chain(numbers);
+    let bits: Vec<_> =
+        numbers.flat_map(|(number, count)| (0..*count).map(move |bit| (number >> bit & 1) as u8)).collect();
     bits.chunks(8).map(|bits| bits.iter().rev().fold(0, |byte, bit| byte << 1 | bit)).collect()
 }
 
@@ -116,26 +120,16 @@ fn a_lossless_webp_with_many_codes_is_refused_as_a_limit() {
         ("codes-of-animation.webp", animation(b"VP8L", &codes), MUCH_MEMORY),
     ]);
     // As many as no program is known to write, and few enough.
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("fewer-codes.webp");
-    fs::write(&path, webp(&[webp_chunk(b"VP8L", &many_codes(3000))])).unwrap();
-    records_of(&classify(&["--json", "--no-cache", path.to_str().unwrap()]), 0);
+    records([("fewer-codes.webp", &webp(&[webp_chunk(b"VP8L", &many_codes(3000))])[..])], 0);
 }
 
 /// A lossless picture of 8 × 8 pixels, green of one of two levels, each of which takes a bit.
 fn two_levels(first: u64, second: u64) -> Vec<u8> {
-    let mut bits = Vec::new();
-    let mut put = |number: u64, count: u32| bits.extend((0..count).map(|bit| (number >> bit & 1) as u8));
-    put(0x2f, 8);
-    put(7, 14);
-    put(7, 14);
     // No alpha, version 0, no transform, no colours remembered, one group.
-    put(0, 7);
-    put(0b111 | first << 3 | second << 11, 19);
-    (0..4).for_each(|_| put(0b0001, 4));
-    put(0x0f0f_0f0f_ffff_0000, 64);
-    (0..2).for_each(|_| put(0, 64));
-    bits.chunks(8).map(|bits| bits.iter().rev().fold(0, |byte, bit| byte << 1 | bit)).collect()
+    let mut numbers = vec![(0, 7), (0b111 | first << 3 | second << 11, 19)];
+    numbers.extend([(0b0001, 4); 4]);
+    numbers.extend([(0x0f0f_0f0f_ffff_0000, 64), (0, 64), (0, 64)]);
+    lossless(&numbers)
 }
 
 #[test]
@@ -145,10 +139,7 @@ fn a_lossless_webp_whose_code_is_read_in_two_ways_is_refused() {
         ("disorder.webp", file(200, 100), ("decode", "in disorder")),
         ("twice.webp", file(100, 100), ("decode", "in disorder")),
     ]);
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("order.webp");
-    fs::write(&path, file(100, 200)).unwrap();
-    records_of(&classify(&["--json", "--no-cache", path.to_str().unwrap()]), 0);
+    records([("order.webp", &file(100, 200)[..])], 0);
 }
 
 #[test]
@@ -299,13 +290,7 @@ fn icons_that_lead_into_themselves_or_share_a_picture_cost_no_more_than_one() {
     let one = fixture("kinds/ico-32.ico");
     let entry = with(one[6..22].to_vec(), 12, &(6 + 16 * 65_535_u32).to_le_bytes());
     let shared = [&[0, 0, 1, 0, 0xff, 0xff][..], &entry.repeat(65_535), &one[22..]].concat();
-    let folder = tempfile::tempdir().unwrap();
-    let paths = [("one.ico", one), ("shared.ico", shared)].map(|(name, file)| {
-        let path = folder.path().join(name);
-        fs::write(&path, file).unwrap();
-        path.to_str().unwrap().to_owned()
-    });
-    let records = records_of(&classify(&["--json", "--no-cache", &paths[0], &paths[1]]), 0);
+    let records = records([("one.ico", &one[..]), ("shared.ico", &shared)], 0);
     assert_eq!(records[0]["scores"], records[1]["scores"]);
 }
 
@@ -334,10 +319,7 @@ fn texts_without_an_end_are_refused() {
 fn what_a_file_says_of_itself_does_not_fill_the_record() {
     let kind = "A".repeat(1 << 20);
     let pam = format!("P7\nWIDTH 1\nHEIGHT 1\nDEPTH 9\nMAXVAL 9\nTUPLTYPE {kind}\nENDHDR\n");
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("type.pam");
-    fs::write(&path, pam).unwrap();
-    let records = records_of(&classify(&["--json", "--no-cache", path.to_str().unwrap()]), 1);
+    let records = records([("type.pam", pam.as_bytes())], 1);
     let message = records[0]["error"]["message"].as_str().unwrap();
     assert!(message.starts_with("PAM with 9 samples") && message.len() < 200, "{} bytes", message.len());
 }

@@ -1,7 +1,6 @@
 //! Files that are whole but not in order → files that the image crate takes, where Pillow does as well.
 
 use super::webp;
-use crate::pixels::PixelsError;
 use flate2::Crc;
 use std::borrow::Cow;
 
@@ -63,20 +62,11 @@ pub fn mend_webp(bytes: &[u8]) -> Cow<'_, [u8]> {
 pub const OLD_HDR_MARK: &[u8] = b"#?RGBE";
 
 /// A Radiance picture that begins as the crate wants it.
-///
-/// *Errors* when its header is too long: the crate keeps each line of it, in far more memory.
-pub fn mend_hdr(bytes: &[u8]) -> Result<Cow<'_, [u8]>, PixelsError> {
-    const MAX_HEADER_BYTES: usize = 1 << 20;
-    let begin = &bytes[..bytes.len().min(MAX_HEADER_BYTES)];
-    if begin.len() < bytes.len() && !begin.windows(2).any(|pair| pair == b"\n\n") {
-        return Err(PixelsError::Limit(
-            "the header of the Radiance picture has more than a MiB; save the image anew".into(),
-        ));
-    }
-    Ok(match bytes.strip_prefix(OLD_HDR_MARK) {
+pub fn mend_hdr(bytes: &[u8]) -> Cow<'_, [u8]> {
+    match bytes.strip_prefix(OLD_HDR_MARK) {
         Some(rest) => Cow::Owned([b"#?RADIANCE", rest].concat()),
         None => Cow::Borrowed(bytes),
-    })
+    }
 }
 
 #[cfg(test)]

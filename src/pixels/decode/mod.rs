@@ -28,6 +28,7 @@ mod mend;
 mod openexr;
 mod palette;
 mod pnm;
+mod radiance;
 mod raw;
 mod tga;
 mod tiff;
@@ -161,12 +162,13 @@ fn decode_other(bytes: &[u8], format: ImageFormat) -> Result<RgbImage, PixelsErr
     match format {
         ImageFormat::WebP => webp::check_pictures(bytes)?,
         ImageFormat::OpenExr => openexr::check_parts(bytes)?,
+        ImageFormat::Hdr => radiance::check_header(bytes)?,
         _ => {}
     }
     let bytes = match format {
         ImageFormat::Png => mend::mend_png(bytes),
         ImageFormat::WebP => mend::mend_webp(bytes),
-        ImageFormat::Hdr => mend::mend_hdr(bytes)?,
+        ImageFormat::Hdr => mend::mend_hdr(bytes),
         _ => Cow::Borrowed(bytes),
     };
     let bytes = &bytes[..];

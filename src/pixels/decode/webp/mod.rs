@@ -5,6 +5,9 @@ mod lossless;
 
 use crate::pixels::PixelsError;
 
+/// Width and height.
+type Size = (u32, u32);
+
 /// Bytes before the first chunk.
 const HEADER_BYTES: usize = 12;
 /// Bytes of a picture of an animation before its chunks.
@@ -26,17 +29,9 @@ pub fn memory(bytes: &[u8], pixels: u64) -> Result<u64, PixelsError> {
                 .into(),
         )
     };
-    let canvas = file_chunks(bytes).find_map(canvas);
     let mut pixel_bytes = LOSSLESS_PIXEL_BYTES;
     let mut code_bytes = 0;
-    let outer = file_chunks(bytes).map(|(name, body)| (name, body, canvas));
-    let frame = file_chunks(bytes).find(|(name, _)| name == b"ANMF").map(|(_, body)| body);
-    let inner = frame.into_iter().flat_map(|body| {
-        let size =
-            three_bytes(body, 6).zip(three_bytes(body, 9)).map(|(width, height)| (width + 1, height + 1));
-        chunks(body.get(PLACE_BYTES..).unwrap_or_default()).map(move |(name, body)| (name, body, size))
-    });
-    for (name, body, size) in outer.chain(inner) {
+    for (name, body, size) in picture_chunks(bytes) {
         let codes = match (&name, body) {
             (b"VP8L", _) => lossless::code_bytes(body, None),
             (b"ALPH", [flags, packed @ ..]) if flags & 3 == 1 => lossless::code_bytes(packed, size),
@@ -52,18 +47,11 @@ pub fn memory(bytes: &[u8], pixels: u64) -> Result<u64, PixelsError> {
     Ok(pixels.saturating_mul(pixel_bytes).saturating_add(code_bytes))
 }
 
-fn three_bytes(bytes: &[u8], at: usize) -> Option<u32> {
-    let [a, b, c] = *bytes.get(at..)?.first_chunk()?;
-    Some(u32::from_le_bytes([a, b, c, 0]))
-}
-
 /// *Errors* when a lossy picture is larger than the canvas of its file.
 pub fn check_pictures(bytes: &[u8]) -> Result<(), PixelsError> {
-    let outer = file_chunks(bytes);
-    let Some(canvas) = outer.clone().find_map(canvas) else { return Ok(()) };
-    let inner = outer.clone().filter(|(name, _)| name == b"ANMF").take(1);
-    let inner = inner.flat_map(|(_, body)| chunks(body.get(PLACE_BYTES..).unwrap_or_default()));
-    match outer.chain(inner).filter_map(lossy).find(|size| size.0 > canvas.0 || size.1 > canvas.1) {
+    let Some(canvas) = file_chunks(bytes).find_map(canvas) else { return Ok(()) };
+    let mut sizes = picture_chunks(bytes).filter_map(|(name, body, _)| lossy(&name, body));
+    match sizes.find(|size| size.0 > canvas.0 || size.1 > canvas.1) {
         Some((width, height)) => Err(PixelsError::Decode(format!(
             "a picture of {width} × {height} pixels, of another size than the {} × {} of the file",
             canvas.0, canvas.1
@@ -72,18 +60,35 @@ pub fn check_pictures(bytes: &[u8]) -> Result<(), PixelsError> {
     }
 }
 
-/// The width and height that an extended header says.
-fn canvas((name, body): ([u8; 4], &[u8])) -> Option<(u32, u32)> {
-    let [_, _, _, _, a, b, c, d, e, f, ..] = *body else { return None };
-    let size = [[a, b, c, 0], [d, e, f, 0]].map(|length| u32::from_le_bytes(length) + 1);
-    (name == *b"VP8X").then_some((size[0], size[1]))
+/// The chunks of the file, and after them those of the first picture if it is an animation, each with the size
+/// that its picture is said to have, if any.
+fn picture_chunks(bytes: &[u8]) -> impl Iterator<Item = ([u8; 4], &[u8], Option<Size>)> {
+    let canvas = file_chunks(bytes).find_map(canvas);
+    let outer = file_chunks(bytes).map(move |(name, body)| (name, body, canvas));
+    let first = file_chunks(bytes).find(|(name, _)| name == b"ANMF");
+    let inner = first.into_iter().flat_map(|(_, body)| {
+        let said = size(body, 6);
+        chunks(body.get(PLACE_BYTES..).unwrap_or_default()).map(move |(name, body)| (name, body, said))
+    });
+    outer.chain(inner)
 }
 
-/// The width and height of a lossy picture.
-fn lossy((name, body): ([u8; 4], &[u8])) -> Option<(u32, u32)> {
+/// The size that an extended header says.
+fn canvas((name, body): ([u8; 4], &[u8])) -> Option<Size> {
+    if name == *b"VP8X" { size(body, 4) } else { None }
+}
+
+/// The size that stands at a place, less one, in three bytes each.
+fn size(bytes: &[u8], at: usize) -> Option<Size> {
+    let [a, b, c, d, e, f] = *bytes.get(at..)?.first_chunk()?;
+    Some((u32::from_le_bytes([a, b, c, 0]) + 1, u32::from_le_bytes([d, e, f, 0]) + 1))
+}
+
+/// The size of a lossy picture.
+fn lossy(name: &[u8; 4], body: &[u8]) -> Option<Size> {
     let [_, _, _, _, _, _, a, b, c, d, ..] = *body else { return None };
     let size = [[a, b], [c, d]].map(|length| u32::from(u16::from_le_bytes(length) & 0x3fff));
-    (name == *b"VP8 ").then_some((size[0], size[1]))
+    (name == b"VP8 ").then_some((size[0], size[1]))
 }
 
 /// Names and bodies of the chunks of a file, as of [`chunks`].
