@@ -3,7 +3,7 @@
 use super::instructions::FloatSet;
 use super::output::Region;
 use super::simd::{Kernel, MAX_LANES, Simd, dispatch_on};
-use super::tile::{Ahead, Factors, MAX_TILE_COLUMNS, Tile, lines, product, transpose};
+use super::tile::{Ahead, Factors, Finish, Tile, lines, product, transpose};
 use rayon::prelude::*;
 use std::cell::RefCell;
 use std::mem::MaybeUninit;
@@ -141,6 +141,8 @@ impl Kernel for Head<'_> {
             let bounds = |tile: usize| start(tile)..start(tile + 1);
 
             let q = &part(0)[(first_query + first) * stride..];
+            // SAFETY: only sums are written.
+            let mut to = unsafe { Region::of_initialised(scores, scores_width) };
             for (n, w) in keys.chunks_exact(head_width * group).take(seen.div_ceil(group)).enumerate() {
                 for rows in (0..tiles).map(bounds) {
                     let x = &q[rows.start * stride..];
@@ -152,8 +154,8 @@ impl Kernel for Head<'_> {
                         length: head_width,
                         ahead: Ahead::NOTHING,
                     };
-                    let to = &mut scores[rows.start * scores_width + n * group..];
-                    product::<S, VECTORS>(simd, rows.len(), &factors, to, scores_width);
+                    let to = to.part(rows, n * group..(n + 1) * group);
+                    product::<S, VECTORS>(simd, &factors, Finish::NOTHING, to);
                 }
             }
             let scale = 1.0 / (head_width as f32).sqrt();
@@ -173,7 +175,8 @@ impl Kernel for Head<'_> {
                         length: seen,
                         ahead: Ahead::NOTHING,
                     };
-                    product::<S, VECTORS>(simd, rows.len(), &factors, &mut tile.0, MAX_TILE_COLUMNS);
+                    let to = &mut tile.region();
+                    product::<S, VECTORS>(simd, &factors, Finish::NOTHING, to.part(0..rows.len(), 0..group));
                     for (m, row) in rows.enumerate() {
                         let factor = simd.splat(1.0 / totals[row]);
                         let y = &mut y.row(first + row)[n * group..][..columns];

@@ -10,7 +10,7 @@ use super::activation::Activation;
 use super::instructions::FloatSet;
 use super::output::Region;
 use super::simd::{Kernel, Simd, dispatch_on};
-use super::tile::{Ahead, Factors, MAX_TILE_COLUMNS, Tile, lines, product, transpose};
+use super::tile::{Ahead, Factors, Finish, MAX_TILE_COLUMNS, Tile, lines, product, transpose};
 use rayon::prelude::*;
 use std::cell::RefCell;
 use std::mem::MaybeUninit;
@@ -220,6 +220,19 @@ impl BlockProduct<'_> {
         panel: &[f32],
         sums: &mut Tile,
     ) {
+        let width = V * S::LANES;
+        let mut bias = [0.0; MAX_TILE_COLUMNS];
+        let finish = Finish {
+            bias: self.bias.filter(|_| part.depth == 0).map(|values| {
+                bias[..part.columns].copy_from_slice(&values[part.column..][..part.columns]);
+                &bias[..width]
+            }),
+            add: part.depth > 0 || self.target == Target::Add,
+        };
+        let activation = match self.target {
+            Target::Activate(activation) if part.depth + part.length == self.inputs => Some(activation),
+            _ => None,
+        };
         let tiles = self.y.rows().div_ceil(S::TILE_ROWS);
         for tile in 0..tiles {
             let first = self.y.rows() * tile / tiles;
@@ -228,12 +241,29 @@ impl BlockProduct<'_> {
                 x: &self.x[first * self.inputs + part.depth..],
                 x_stride: self.inputs,
                 w: panel,
-                w_stride: V * S::LANES,
+                w_stride: width,
                 length: part.length,
-                ahead: self.ahead(part, V * S::LANES, tile, tiles),
+                ahead: self.ahead(part, width, tile, tiles),
             };
-            product::<S, V>(simd, rows, &factors, &mut sums.0, MAX_TILE_COLUMNS);
-            self.keep(simd, first, rows, part, sums);
+            let mut y = self.y.part(first..first + rows, part.column..part.column + part.columns);
+            if part.columns == width {
+                product::<S, V>(simd, &factors, finish, y.part(0..rows, 0..width));
+            } else {
+                let mut sums = sums.region();
+                if finish.add {
+                    for m in 0..rows {
+                        sums.row(m)[..part.columns].copy_from_slice(y.row(m));
+                    }
+                }
+                product::<S, V>(simd, &factors, finish, sums.part(0..rows, 0..width));
+                for m in 0..rows {
+                    y.row(m).copy_from_slice(&sums.row(m)[..part.columns]);
+                }
+            }
+            if let Some(activation) = activation {
+                // SAFETY: the sums are written.
+                unsafe { activate(simd, activation, y) };
+            }
         }
     }
 
@@ -253,31 +283,20 @@ impl BlockProduct<'_> {
         let rows = self.w.as_ptr().wrapping_add((column + first) * self.inputs + depth);
         Ahead { rows, stride: self.inputs, count: count * (tile + 1) / tiles - first }
     }
+}
 
-    /// Adds the bias and what `y` has already, and writes the sums there.
-    #[inline(always)]
-    fn keep<S: Simd>(&mut self, simd: S, first: usize, rows: usize, part: &PanelPart, tile: &Tile) {
-        let keep = part.depth > 0 || self.target == Target::Add;
-        let last = part.depth + part.length == self.inputs;
-        let bias = if part.depth == 0 { self.bias } else { None };
-        for column in (0..part.columns).step_by(S::LANES) {
-            let columns = (part.columns - column).min(S::LANES);
-            let bias = match bias {
-                Some(bias) => simd.load_some(&bias[part.column + column..][..columns]),
-                None => simd.splat(0.0),
-            };
-            for m in 0..rows {
-                let y = &mut self.y.row(first + m)[part.column + column..][..columns];
-                let mut sum = simd.add(simd.load(&tile.row(m)[column..]), bias);
-                if keep {
-                    // SAFETY: written at depth 0, or what is to be added to.
-                    sum = simd.add(simd.load_some(unsafe { y.assume_init_ref() }), sum);
-                }
-                if let (Target::Activate(activation), true) = (self.target, last) {
-                    sum = activation.apply(simd, sum);
-                }
-                simd.write_some(y, sum);
-            }
+/// Overwrites elements with the function of them.
+///
+/// # Safety
+///
+/// They are initialised.
+#[inline(always)]
+unsafe fn activate<S: Simd>(simd: S, activation: Activation, mut y: Region) {
+    for row in 0..y.rows() {
+        for y in y.row(row).chunks_mut(S::LANES) {
+            // SAFETY: the caller's.
+            let x = simd.load_some(unsafe { y.assume_init_ref() });
+            simd.write_some(y, activation.apply(simd, x));
         }
     }
 }

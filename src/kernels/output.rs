@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
+use std::ops::Range;
 
 /// `len` elements that `write` writes, without zeros in between: they take as long to write as a
 /// layer's results.
@@ -144,6 +145,19 @@ impl<'a> Region<'a> {
         self.start = self.start.wrapping_add(columns);
         self.columns -= columns;
         taken
+    }
+
+    /// Some columns of some rows.
+    ///
+    /// # Panics
+    ///
+    /// If they are not all there.
+    #[inline(always)]
+    pub(super) fn part(&mut self, rows: Range<usize>, columns: Range<usize>) -> Region<'_> {
+        assert!(rows.start <= rows.end && rows.end <= self.rows);
+        assert!(columns.start <= columns.end && columns.end <= self.columns);
+        let start = self.start.wrapping_add(rows.start * self.stride + columns.start);
+        Region { start, rows: rows.len(), columns: columns.len(), ..*self }
     }
 
     /// One row.

@@ -1,5 +1,6 @@
 //! The inner loop of all products of f32: a tile of sums in registers.
 
+use super::output::Region;
 use super::simd::{MAX_LANES, Simd};
 
 /// The most rows of a register tile.
@@ -8,6 +9,9 @@ pub(super) const MAX_TILE_ROWS: usize = 8;
 pub(super) const MAX_TILE_COLUMNS: usize = 3 * MAX_LANES;
 /// Elements in a line of the cache.
 const LINE: usize = 16;
+/// Elements in one round of the inner loop. With one, a processor that takes four instructions at a time
+/// is busier with counting and addresses than its multipliers are.
+const STEPS: usize = 4;
 
 /// Memory for the sums of a register tile, one row after the other.
 #[repr(align(64))]
@@ -22,6 +26,13 @@ impl Tile {
     #[inline(always)]
     pub(super) fn row(&self, m: usize) -> &[f32] {
         &self.0[m * MAX_TILE_COLUMNS..][..MAX_TILE_COLUMNS]
+    }
+
+    /// All of it, to write sums to.
+    #[inline(always)]
+    pub(super) fn region(&mut self) -> Region<'_> {
+        // SAFETY: only sums are written.
+        unsafe { Region::of_initialised(&mut self.0, MAX_TILE_COLUMNS) }
     }
 }
 
@@ -60,28 +71,38 @@ pub(super) struct Factors<'a> {
     pub(super) ahead: Ahead,
 }
 
-/// The products of `rows` rows, at most [`Simd::TILE_ROWS`], with `V` vectors, to rows `to_stride` apart.
+/// What is done to the sums before they are written.
+#[derive(Clone, Copy)]
+pub(super) struct Finish<'a> {
+    /// What is added to each of them, a value for each column.
+    pub(super) bias: Option<&'a [f32]>,
+    /// Whether they are added to what is there, which is initialised.
+    pub(super) add: bool,
+}
+
+impl Finish<'_> {
+    /// Nothing.
+    pub(super) const NOTHING: Self = Self { bias: None, add: false };
+}
+
+/// The products of as many rows as `y` has, at most [`Simd::TILE_ROWS`], with `V` vectors, its columns.
+///
+/// Written from the registers: through memory and back they would cost a tenth of all products.
 ///
 /// # Panics
 ///
-/// If there are more rows than that, or fewer factors.
+/// If there are more rows than that, other columns, or fewer factors.
 #[inline(always)]
-pub(super) fn product<S: Simd, const V: usize>(
-    simd: S,
-    rows: usize,
-    factors: &Factors,
-    to: &mut [f32],
-    to_stride: usize,
-) {
-    match rows {
-        1 => product_of::<S, V, 1>(simd, factors, to, to_stride),
-        2 => product_of::<S, V, 2>(simd, factors, to, to_stride),
-        3 => product_of::<S, V, 3>(simd, factors, to, to_stride),
-        4 => product_of::<S, V, 4>(simd, factors, to, to_stride),
-        5 => product_of::<S, V, 5>(simd, factors, to, to_stride),
-        6 => product_of::<S, V, 6>(simd, factors, to, to_stride),
-        7 => product_of::<S, V, 7>(simd, factors, to, to_stride),
-        8 => product_of::<S, V, 8>(simd, factors, to, to_stride),
+pub(super) fn product<S: Simd, const V: usize>(simd: S, factors: &Factors, finish: Finish, y: Region) {
+    match y.rows() {
+        1 => product_of::<S, V, 1>(simd, factors, finish, y),
+        2 => product_of::<S, V, 2>(simd, factors, finish, y),
+        3 => product_of::<S, V, 3>(simd, factors, finish, y),
+        4 => product_of::<S, V, 4>(simd, factors, finish, y),
+        5 => product_of::<S, V, 5>(simd, factors, finish, y),
+        6 => product_of::<S, V, 6>(simd, factors, finish, y),
+        7 => product_of::<S, V, 7>(simd, factors, finish, y),
+        8 => product_of::<S, V, 8>(simd, factors, finish, y),
         _ => unreachable!("a tile has at most {MAX_TILE_ROWS} rows"),
     }
 }
@@ -90,8 +111,8 @@ pub(super) fn product<S: Simd, const V: usize>(
 fn product_of<S: Simd, const V: usize, const M: usize>(
     simd: S,
     factors: &Factors,
-    to: &mut [f32],
-    to_stride: usize,
+    finish: Finish,
+    mut y: Region,
 ) {
     if M > S::TILE_ROWS {
         unreachable!("a tile has at most {} rows", S::TILE_ROWS);
@@ -99,35 +120,75 @@ fn product_of<S: Simd, const V: usize, const M: usize>(
     let Factors { x, x_stride, w, w_stride, length, ahead } = *factors;
     assert!(length > 0 && (M - 1) * x_stride + length <= x.len());
     assert!((length - 1) * w_stride + V * S::LANES <= w.len());
-    assert!((M - 1) * to_stride + V * S::LANES <= to.len());
+    assert!(y.rows() == M && y.columns() == V * S::LANES);
     let (x, w) = (x.as_ptr(), w.as_ptr());
     let mut sums = [[simd.splat(0.0); V]; M];
     for line in (0..length).step_by(LINE) {
         ahead.prefetch(simd, line);
-        for k in line..length.min(line + LINE) {
-            // SAFETY: k < length, so the vectors and factors are within `w` and `x`, by the
+        let end = length.min(line + LINE);
+        let mut k = line;
+        while k < end {
+            let steps = if k + STEPS <= end { STEPS } else { 1 };
+            // SAFETY: k + steps ≤ length, so the vectors and factors are within `w` and `x`, by the
             // assertions above.
             unsafe {
-                let w = w.add(k * w_stride);
-                // Not `from_fn`: its closure may be left a call, without the instructions of `S`.
-                let mut columns = [simd.splat(0.0); V];
-                for v in 0..V {
-                    columns[v] = simd.load_ptr(w.add(v * S::LANES));
-                }
-                for m in 0..M {
-                    let x = simd.splat(*x.add(m * x_stride + k));
-                    for v in 0..V {
-                        sums[m][v] = simd.mul_add(x, columns[v], sums[m][v]);
+                if steps == STEPS {
+                    for k in k..k + STEPS {
+                        add_products(simd, x.add(k), x_stride, w.add(k * w_stride), &mut sums);
                     }
+                } else {
+                    add_products(simd, x.add(k), x_stride, w.add(k * w_stride), &mut sums);
                 }
+            }
+            k += steps;
+        }
+    }
+    if let Some(bias) = finish.bias {
+        for v in 0..V {
+            let bias = simd.load(&bias[v * S::LANES..]);
+            for m in 0..M {
+                sums[m][v] = simd.add(sums[m][v], bias);
             }
         }
     }
-    // Through memory: sums that a loop of any length may index would not stay in registers.
     for m in 0..M {
+        let y = y.row(m);
         for v in 0..V {
-            // SAFETY: within `to`, by the assertions above.
-            unsafe { simd.store_ptr(to.as_mut_ptr().add(m * to_stride + v * S::LANES), sums[m][v]) };
+            let y = &mut y[v * S::LANES..][..S::LANES];
+            let mut sum = sums[m][v];
+            if finish.add {
+                // SAFETY: what is added to is initialised.
+                sum = simd.add(simd.load(unsafe { y.assume_init_ref() }), sum);
+            }
+            simd.write_some(y, sum);
+        }
+    }
+}
+
+/// Adds the products of one element of each row, `x_stride` apart, with one vector of each of `V`.
+///
+/// # Safety
+///
+/// `M` rows of `x`, and `V` vectors from `w`, can be read.
+#[inline(always)]
+unsafe fn add_products<S: Simd, const V: usize, const M: usize>(
+    simd: S,
+    x: *const f32,
+    x_stride: usize,
+    w: *const f32,
+    sums: &mut [[S::F32; V]; M],
+) {
+    // Not `from_fn`: its closure may be left a call, without the instructions of `S`.
+    let mut columns = [simd.splat(0.0); V];
+    for v in 0..V {
+        // SAFETY: the caller's.
+        columns[v] = unsafe { simd.load_ptr(w.add(v * S::LANES)) };
+    }
+    for m in 0..M {
+        // SAFETY: the caller's.
+        let x = simd.splat(unsafe { *x.add(m * x_stride) });
+        for v in 0..V {
+            sums[m][v] = simd.mul_add(x, columns[v], sums[m][v]);
         }
     }
 }
