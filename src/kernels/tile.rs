@@ -127,20 +127,19 @@ fn product_of<S: Simd, const V: usize, const M: usize>(
         ahead.prefetch(simd, line);
         let end = length.min(line + LINE);
         let mut k = line;
-        while k < end {
-            let steps = if k + STEPS <= end { STEPS } else { 1 };
-            // SAFETY: k + steps ≤ length, so the vectors and factors are within `w` and `x`, by the
-            // assertions above.
-            unsafe {
-                if steps == STEPS {
-                    for k in k..k + STEPS {
-                        add_products(simd, x.add(k), x_stride, w.add(k * w_stride), &mut sums);
-                    }
-                } else {
+        // SAFETY: in both loops k < length, so the vectors and factors are within `w` and `x`, by the
+        // assertions above.
+        unsafe {
+            while k + STEPS <= end {
+                for k in k..k + STEPS {
                     add_products(simd, x.add(k), x_stride, w.add(k * w_stride), &mut sums);
                 }
+                k += STEPS;
             }
-            k += steps;
+            while k < end {
+                add_products(simd, x.add(k), x_stride, w.add(k * w_stride), &mut sums);
+                k += 1;
+            }
         }
     }
     if let Some(bias) = finish.bias {

@@ -86,8 +86,13 @@ impl Simd for Avx512 {
     }
     #[inline(always)]
     fn sum4(self, x: [__m512; 4]) -> [f32; 4] {
-        let halves =
-            x.map(|v| registers!(_mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps::<1>(v))));
+        // Not `map`: its closure was left a call, without these instructions.
+        let mut halves = [registers!(_mm256_setzero_ps()); 4];
+        for i in 0..4 {
+            halves[i] = registers! {
+                _mm256_add_ps(_mm512_castps512_ps256(x[i]), _mm512_extractf32x8_ps::<1>(x[i]))
+            };
+        }
         self.avx2().sum4(halves)
     }
     #[inline(always)]
