@@ -170,16 +170,14 @@ impl ModelEmbeddings {
         let marks: Vec<_> =
             images.iter().map(|image| image.mark.filter(|_| image.content.is_none())).collect();
         let rows = state.look_up(|reader| {
-            // One transaction: its start costs as much as a look-up.
-            let transaction = reader.unchecked_transaction()?;
-            let files = store::contents(&transaction, &marks)?;
+            let files = store::contents(reader, &marks)?;
             let content = |(image, known): (&ImageKey, &Option<Vec<u8>>)| match (image.content, known) {
                 (Some(content), _) => Some(self.key(content.as_bytes())),
                 (None, Some(known)) => Some(self.key(known)),
                 (None, None) => None,
             };
             let keys: Vec<_> = images.iter().zip(&files.bytes).map(content).collect();
-            let embeddings = store::embeddings(&transaction, Table::Image, &keys, self.dim * 4)?;
+            let embeddings = store::embeddings(reader, Table::Image, &keys, self.dim * 4)?;
             Ok((files, embeddings))
         });
         let Some((files, embeddings)) = rows else { return vec![None; images.len()] };
@@ -239,13 +237,14 @@ impl State {
         self.accept(Table::File, rows).pop()??.try_into().ok()
     }
 
-    /// Reads, unless reading failed before.
+    /// Reads in one transaction, whose start costs as much as a row, unless reading failed before.
     fn look_up<T>(&self, read: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Option<T> {
         let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
         if self.troubles.unreadable.load(Relaxed) {
             *reader = None;
         }
-        match read(reader.as_ref()?) {
+        let reading = reader.as_ref()?.unchecked_transaction().and_then(|transaction| read(&transaction));
+        match reading {
             Ok(rows) => Some(rows),
             Err(error) => {
                 self.troubles.reading_failed(&error);

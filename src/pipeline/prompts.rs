@@ -47,8 +47,11 @@ impl PromptEmbeddings {
 
     /// The classifier of the set's labels and decoys.
     pub(super) fn classifier(&self, labels: &LabelSet, scoring: Scoring) -> Classifier {
-        let rows =
-            |labels: &[Label]| labels.iter().flat_map(|label| ensemble(&self.of_label(label))).collect();
+        let rows = |labels: &[Label]| {
+            let mut rows = Vec::with_capacity(labels.len() * self.dim);
+            labels.iter().for_each(|label| rows.extend(ensemble(&self.of_label(label))));
+            rows
+        };
         Classifier::new(rows(labels.labels()), self.dim, scoring).with_decoys(rows(labels.decoys()))
     }
 }
