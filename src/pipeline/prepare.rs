@@ -20,6 +20,13 @@ pub(super) struct Prepared {
     pub annotations: Vec<Annotation>,
 }
 
+impl Prepared {
+    /// Whether the network has to make its embedding.
+    pub(super) fn is_for_network(&self) -> bool {
+        matches!(self.content, Ok(PreparedContent::Pixels(..)))
+    }
+}
+
 /// What an image gave so far.
 pub(super) enum PreparedContent {
     /// What the network takes, and where to keep what it makes of it.

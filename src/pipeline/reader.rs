@@ -15,13 +15,16 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+/// Images of a batch at most whose embeddings are known: what is done once for a batch, as turning many
+/// labels around, is done once for so many.
+const KNOWN_IMAGES: usize = 64;
 /// How often waiting for an image looks for Ctrl-C.
 const PATIENCE: Duration = Duration::from_millis(50);
 
 /// What comes out of the reader.
 enum Coming {
     Ready(Prepared),
-    Later(Receiver<Prepared>),
+    Later(Receiver<Prepared>, Place),
     /// Why the run cannot go on.
     Refusal(Error),
     /// All sources were sent.
@@ -36,6 +39,7 @@ pub(super) struct Batches {
     /// What was not ready for the batch before.
     next: Option<Coming>,
     reader: Option<JoinHandle<()>>,
+    /// The most images of a batch for the network.
     size: usize,
     stop: Stop,
 }
@@ -49,8 +53,8 @@ impl Batches {
         size: usize,
         stop: Stop,
     ) -> Result<Self> {
-        let (queue, coming) = sync_channel(2 * size);
-        let reader = SourceReader { stages: Arc::new(stages), pool, queue };
+        let (queue, coming) = sync_channel(KNOWN_IMAGES.max(2 * size));
+        let reader = SourceReader { stages: Arc::new(stages), pool, queue, ahead: 2 * size };
         let read = move || {
             // Nobody listens any more when the run has ended early.
             let _ = reader.read(sources);
@@ -70,7 +74,7 @@ impl Batches {
         };
         let first = match first {
             Coming::Ready(prepared) => prepared,
-            Coming::Later(image) => wait_for(&image, &self.stop)?
+            Coming::Later(image, _place) => wait_for(&image, &self.stop)?
                 .ok_or_else(|| anyhow!("the work on an image was lost; the records end before it"))?,
             Coming::Refusal(error) => return Err(error),
             Coming::End => {
@@ -78,14 +82,18 @@ impl Batches {
                 return Ok(None);
             }
         };
+        let mut for_network = usize::from(first.is_for_network());
         let mut batch = vec![first];
-        while batch.len() < self.size {
+        while for_network < self.size && batch.len() - for_network < KNOWN_IMAGES {
             match self.coming.try_recv() {
                 Ok(Coming::Ready(prepared)) => batch.push(prepared),
-                Ok(Coming::Later(image)) => match image.try_recv() {
-                    Ok(prepared) => batch.push(prepared),
+                Ok(Coming::Later(image, place)) => match image.try_recv() {
+                    Ok(prepared) => {
+                        for_network += usize::from(prepared.is_for_network());
+                        batch.push(prepared);
+                    }
                     Err(_) => {
-                        self.next = Some(Coming::Later(image));
+                        self.next = Some(Coming::Later(image, place));
                         break;
                     }
                 },
@@ -134,18 +142,50 @@ fn wait_for<T>(receiver: &Receiver<T>, stop: &Stop) -> Result<Option<T>> {
 /// Nobody takes what is sent any more.
 struct Abandoned;
 
+/// Places for so many at a time.
+struct Room {
+    free: Receiver<()>,
+    freed: SyncSender<()>,
+}
+
+impl Room {
+    fn of(places: usize) -> Self {
+        let (freed, free) = sync_channel(places);
+        (0..places).for_each(|_| freed.send(()).expect("there is room for all"));
+        Self { free, freed }
+    }
+
+    /// A place, waited for.
+    fn take(&self) -> Place {
+        self.free.recv().expect("the room keeps a sender");
+        Place(self.freed.clone())
+    }
+}
+
+/// A place that is free again when this is dropped.
+struct Place(SyncSender<()>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // The room may be gone.
+        let _ = self.0.send(());
+    }
+}
+
 struct SourceReader {
     stages: Arc<Stages>,
     pool: Arc<ThreadPool>,
     queue: SyncSender<Coming>,
+    /// Images that are prepared ahead of the network at most, with the pixels in memory.
+    ahead: usize,
 }
 
 impl SourceReader {
     fn read(&self, sources: impl Iterator<Item = ImageSource>) -> Result<(), Abandoned> {
         let mut fetchers = Fetchers::new();
+        let ahead = Room::of(self.ahead);
         // More decode tasks than threads would only stand in the network's way.
-        let (done, permits) = sync_channel(self.pool.current_num_threads());
-        (0..self.pool.current_num_threads()).for_each(|_| done.send(()).expect("there is room for all"));
+        let tasks = Room::of(self.pool.current_num_threads());
         for source in sources {
             if let Origin::OwnOutput = source.origin {
                 let refusal =
@@ -158,8 +198,8 @@ impl SourceReader {
                 continue;
             }
             let (result, image) = sync_channel(1);
-            self.send(Coming::Later(image))?;
-            let (stages, done) = (self.stages.clone(), done.clone());
+            self.send(Coming::Later(image, ahead.take()))?;
+            let stages = self.stages.clone();
             // Nobody waits for a result any more when the run has ended early.
             if let Origin::Address(_) = source.origin {
                 // Waiting for a server must not keep a core from its work.
@@ -169,10 +209,10 @@ impl SourceReader {
                     pool.spawn(move || drop(result.send(stages.prepare(fetched, key))));
                 });
             } else {
-                permits.recv().map_err(|_| Abandoned)?;
+                let task = tasks.take();
                 self.pool.spawn(move || {
                     let _ = result.send(stages.prepare(source, key));
-                    let _ = done.send(());
+                    drop(task);
                 });
             }
         }
@@ -216,10 +256,27 @@ mod tests {
         let mut batches = start(sources(50));
         let mut names = Vec::new();
         while let Some(batch) = batches.next().unwrap() {
-            assert!(batch.len() <= 4);
+            assert!(batch.len() <= KNOWN_IMAGES);
             names.extend(batch.into_iter().map(|prepared| prepared.image.to_string()));
         }
         assert_eq!(names, (0..50).map(|i| format!("{i}.jpg")).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_batch_has_no_more_images_for_the_network_than_fit() {
+        let picture = b"P6 1 1 255\nrgb".to_vec();
+        let mut batches = start(sources(30).enumerate().map(move |(i, source)| {
+            let bytes = if i % 3 == 0 { Vec::new() } else { picture.clone() };
+            ImageSource { origin: Origin::Bytes(bytes), ..source }
+        }));
+        let mut counts = Vec::new();
+        while let Some(batch) = batches.next().unwrap() {
+            // Many more are ready by then.
+            thread::sleep(Duration::from_millis(20));
+            counts.push(batch.iter().filter(|prepared| prepared.is_for_network()).count());
+        }
+        assert!(counts.iter().all(|count| *count <= 4), "{counts:?}");
+        assert_eq!(counts.iter().sum::<usize>(), 20);
     }
 
     #[test]
