@@ -55,7 +55,7 @@ fn run() {
     }
     for (sequences, tokens, width, causal) in ATTENTIONS {
         let qkv = random(sequences * tokens * 3 * width);
-        let heads = Heads { tokens, width, heads: width / 64, causal };
+        let heads = Heads { tokens, width, heads: width / 64, causal, shared: 0 };
         let mut y = memory(sequences * tokens * width);
         let seen = if causal { tokens * (tokens + 1) / 2 } else { tokens * tokens };
         let what = if causal { ", causal" } else { "" };

@@ -59,7 +59,7 @@ fn between(c: &mut Criterion) {
     for batch in BATCHES {
         let rows = batch * TOKENS;
         let (qkv, mut y) = (random(rows * 3 * WIDTH), memory(rows * WIDTH));
-        let heads = Heads { tokens: TOKENS, width: WIDTH, heads: 12, causal: false };
+        let heads = Heads { tokens: TOKENS, width: WIDTH, heads: 12, causal: false, shared: 0 };
         c.bench_function(&format!("attention/{batch}"), |b| {
             b.iter(|| {
                 attention(&qkv, heads, None, &mut y);
@@ -83,7 +83,7 @@ fn block(c: &mut Criterion) {
     let (weight, bias) = (random(WIDTH), random(WIDTH));
     for batch in BATCHES {
         let rows = batch * TOKENS;
-        let heads = Heads { tokens: TOKENS, width: WIDTH, heads: 12, causal: false };
+        let heads = Heads { tokens: TOKENS, width: WIDTH, heads: 12, causal: false, shared: 0 };
         let mut x = random(rows * WIDTH);
         let [mut normal, mut mixed] = [(); 2].map(|()| memory(rows * WIDTH));
         let (mut qkv, mut inner) = (memory(rows * 3 * WIDTH), memory(rows * 4 * WIDTH));

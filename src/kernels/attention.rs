@@ -19,17 +19,42 @@ pub struct Heads {
     pub heads: usize,
     /// Whether a token sees only itself and those before it.
     pub causal: bool,
+    /// How many tokens at their beginning all sequences share: such a token has one row, before those of
+    /// the sequences. Only where it is causal are they the same for all.
+    pub shared: usize,
+}
+
+impl Heads {
+    /// How many sequences there are in so many rows.
+    ///
+    /// # Panics
+    ///
+    /// If they are no whole sequences, or share what is not the same for all.
+    pub fn sequences(self, rows: usize) -> usize {
+        let own = self.tokens - self.shared;
+        assert!(self.shared == 0 || (self.causal && own > 0 && rows > self.shared));
+        let sequences = (rows - self.shared) / own;
+        assert!(rows == self.shared + sequences * own);
+        sequences
+    }
+
+    /// The row of a sequence's token.
+    #[inline(always)]
+    pub fn row(self, sequence: usize, token: usize) -> usize {
+        if token < self.shared { token } else { sequence * (self.tokens - self.shared) + token }
+    }
 }
 
 /// `softmax(q · kᵀ / √head_width) · v` for each sequence and head.
 ///
 /// With `queries`, one token position for each sequence, only those tokens ask.
 ///
-/// *Shape* `qkv [N·T, 3·E]`, `y [N·T, E]`, or `[N, E]` with `queries`.
+/// *Shape* `qkv [R, 3·E]`, `y [R, E]`, or `[N, E]` with `queries`; R is `N·T`, or `S + N·(T − S)` where
+/// sequences share `S` tokens.
 ///
 /// # Panics
 ///
-/// If the shapes do not fit, or a position is not within its sequence.
+/// If the shapes do not fit, or a position is not among its sequence's own.
 pub fn attention<'y>(
     qkv: &[f32],
     heads: Heads,
@@ -46,21 +71,29 @@ pub(super) fn attention_on<'y>(
     queries: Option<&[usize]>,
     y: &'y mut [MaybeUninit<f32>],
 ) -> &'y mut [f32] {
-    let Heads { tokens, width, heads: count, .. } = heads;
-    let sequences = qkv.len() / (3 * width * tokens);
-    let asking = if queries.is_some() { 1 } else { tokens };
-    assert!(width % count == 0 && qkv.len() == sequences * tokens * 3 * width);
-    assert!(y.len() == sequences * asking * width);
-    assert!(queries.is_none_or(|q| q.len() == sequences && q.iter().all(|&t| t < tokens)));
+    let Heads { tokens, width, heads: count, shared, .. } = heads;
+    let rows = qkv.len() / (3 * width);
+    let sequences = heads.sequences(rows);
+    assert!(width % count == 0 && qkv.len() == rows * 3 * width);
+    assert!(y.len() == if queries.is_some() { sequences } else { rows } * width);
+    assert!(queries.is_none_or(|q| q.len() == sequences && q.iter().all(|t| (shared..tokens).contains(t))));
 
-    let mut tasks = Vec::with_capacity(sequences * count);
+    let mut tasks = Vec::with_capacity((sequences + 1) * count);
     let mut region = Region::of(y, width);
-    for sequence in 0..sequences {
+    let mut ask = |sequence: usize, first_query: usize, asking: usize| {
         let mut row = region.take_rows(asking);
         for head in 0..count {
-            let qkv = &qkv[sequence * tokens * 3 * width..][..tokens * 3 * width];
-            let first_query = queries.map_or(0, |queries| queries[sequence]);
-            tasks.push(Head { qkv, head, heads, first_query, y: row.take_columns(width / count) });
+            let y = row.take_columns(width / count);
+            tasks.push(Head { qkv, head, heads, sequence, first_query, y });
+        }
+    };
+    if queries.is_none() && shared > 0 {
+        ask(0, 0, shared);
+    }
+    for sequence in 0..sequences {
+        match queries {
+            Some(queries) => ask(sequence, queries[sequence], 1),
+            None => ask(sequence, shared, tokens - shared),
         }
     }
     tasks.into_par_iter().with_max_len(1).for_each(|head| dispatch_on(set, head));
@@ -73,9 +106,21 @@ struct Head<'a> {
     qkv: &'a [f32],
     head: usize,
     heads: Heads,
+    sequence: usize,
+    /// The first token that asks.
     first_query: usize,
     /// A row for each token that asks.
     y: Region<'a>,
+}
+
+impl Head<'_> {
+    /// The head's query, key or value, part 0, 1 or 2, of a token, and all that follows.
+    #[inline(always)]
+    fn part(&self, part: usize, token: usize) -> &[f32] {
+        let Heads { width, heads: count, .. } = self.heads;
+        let row = self.heads.row(self.sequence, token);
+        &self.qkv[row * 3 * width + part * width + self.head * (width / count)..]
+    }
 }
 
 /// Memory that a thread uses for one head after another.
@@ -109,18 +154,19 @@ impl Kernel for Head<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let Self { qkv, head, heads, first_query, mut y } = self;
-        let Heads { tokens, width, heads: count, causal } = heads;
-        let (head_width, stride, asking) = (width / count, 3 * width, y.rows());
+    fn run<S: Simd>(mut self, simd: S) {
+        let (first_query, asking) = (self.first_query, self.y.rows());
+        let Heads { width, heads: count, causal, .. } = self.heads;
+        // What nobody who asks sees need not be looked at.
+        let tokens = if causal { first_query + asking } else { self.heads.tokens };
+        let (head_width, stride) = (width / count, 3 * width);
         let group = VECTORS * S::LANES;
-        let part = |i: usize| &qkv[i * width + head * head_width..];
         // Not within a closure: it would be compiled without the instructions of `S`.
         let mut scratch = SCRATCH.take();
         let groups = (tokens.div_ceil(group), head_width.div_ceil(group));
         let keys = lines(&mut scratch.keys, groups.0 * head_width * group);
         let values = lines(&mut scratch.values, groups.1 * tokens * group);
-        fill(simd, part(1), part(2), heads, keys, values);
+        self.fill(simd, tokens, head_width, keys, values);
         let scores_width = tokens.next_multiple_of(group);
         let most_tiles = if causal { CAUSAL_TILES } else { (SCORES / scores_width / S::TILE_ROWS).max(1) };
         let most = asking.min(most_tiles * S::TILE_ROWS);
@@ -140,7 +186,7 @@ impl Kernel for Head<'_> {
             let start = |tile: usize| tile * least + tile.min(more);
             let bounds = |tile: usize| start(tile)..start(tile + 1);
 
-            let q = &part(0)[(first_query + first) * stride..];
+            let q = self.part(0, first_query + first);
             // SAFETY: only sums are written.
             let mut to = unsafe { Region::of_initialised(scores, scores_width) };
             for (n, w) in keys.chunks_exact(head_width * group).take(seen.div_ceil(group)).enumerate() {
@@ -179,7 +225,7 @@ impl Kernel for Head<'_> {
                     product::<S, VECTORS>(simd, &factors, Finish::NOTHING, to.part(0..rows.len(), 0..group));
                     for (m, row) in rows.enumerate() {
                         let factor = simd.splat(1.0 / totals[row]);
-                        let y = &mut y.row(first + row)[n * group..][..columns];
+                        let y = &mut self.y.row(first + row)[n * group..][..columns];
                         let sums = tile.row(m);
                         // Not chunks of both, zipped: the compiler may leave the zip's making a call,
                         // with two divisions and without the instructions of `S`, for every row.
@@ -195,41 +241,41 @@ impl Kernel for Head<'_> {
     }
 }
 
-/// Puts the keys and values of a head in groups; those of its first token begin the slices. What is
-/// in columns that nothing reads stays.
-#[inline(always)]
-fn fill<S: Simd>(
-    simd: S,
-    keys: &[f32],
-    values: &[f32],
-    heads: Heads,
-    to_keys: &mut [f32],
-    to_values: &mut [f32],
-) {
-    let Heads { tokens, width, heads, .. } = heads;
-    let (head_width, stride) = (width / heads, 3 * width);
-    let group = VECTORS * S::LANES;
-    for (n, to) in to_keys.chunks_exact_mut(head_width * group).enumerate() {
-        for v in 0..VECTORS {
-            let first = n * group + v * S::LANES;
-            // Columns beyond the last token repeat it; nothing reads them.
-            let rows: [&[f32]; MAX_LANES] = std::array::from_fn(|lane| {
-                &keys[(first + lane % S::LANES).min(tokens - 1) * stride..][..head_width]
-            });
-            transpose(simd, &rows, head_width, &mut to[v * S::LANES..], group);
+impl Head<'_> {
+    /// Puts the keys and values of the first `tokens` tokens in groups. What is in columns that nothing
+    /// reads stays.
+    #[inline(always)]
+    fn fill<S: Simd>(
+        &self,
+        simd: S,
+        tokens: usize,
+        head_width: usize,
+        to_keys: &mut [f32],
+        to_values: &mut [f32],
+    ) {
+        let group = VECTORS * S::LANES;
+        for (n, to) in to_keys.chunks_exact_mut(head_width * group).enumerate() {
+            for v in 0..VECTORS {
+                let first = n * group + v * S::LANES;
+                // Columns beyond the last token repeat it; nothing reads them.
+                let rows: [&[f32]; MAX_LANES] = std::array::from_fn(|lane| {
+                    &self.part(1, (first + lane % S::LANES).min(tokens - 1))[..head_width]
+                });
+                transpose(simd, &rows, head_width, &mut to[v * S::LANES..], group);
+            }
         }
-    }
-    for (n, to) in to_values.chunks_exact_mut(tokens * group).enumerate() {
-        let columns = (head_width - n * group).min(group);
-        for (token, to) in to.chunks_exact_mut(group).enumerate() {
-            let from = &values[token * stride + n * group..][..columns];
-            if columns == group {
-                // Whole vectors, not a call for each token.
-                for v in (0..group).step_by(S::LANES) {
-                    simd.store(&mut to[v..], simd.load(&from[v..]));
+        for (n, to) in to_values.chunks_exact_mut(tokens * group).enumerate() {
+            let columns = (head_width - n * group).min(group);
+            for (token, to) in to.chunks_exact_mut(group).enumerate() {
+                let from = &self.part(2, token)[n * group..][..columns];
+                if columns == group {
+                    // Whole vectors, not a call for each token.
+                    for v in (0..group).step_by(S::LANES) {
+                        simd.store(&mut to[v..], simd.load(&from[v..]));
+                    }
+                } else {
+                    to[..columns].copy_from_slice(from);
                 }
-            } else {
-                to[..columns].copy_from_slice(from);
             }
         }
     }
@@ -271,7 +317,7 @@ mod tests {
 
     /// One token's attention, as the formula has it.
     fn naive(qkv: &[f32], heads: Heads, query: usize) -> Vec<f32> {
-        let Heads { tokens, width, heads: count, causal } = heads;
+        let Heads { tokens, width, heads: count, causal, .. } = heads;
         let head_width = width / count;
         let row = |token: usize, part: usize| &qkv[token * 3 * width + part * width..][..width];
         let mut y = Vec::new();
@@ -306,7 +352,7 @@ mod tests {
             let sequences = 3;
             let qkv = random(sequences * tokens * 3 * width, tokens as u32);
             for causal in [false, true] {
-                let heads = Heads { tokens, width, heads: count, causal };
+                let heads = Heads { tokens, width, heads: count, causal, shared: 0 };
                 let sequence = |n: usize| &qkv[n * tokens * 3 * width..][..tokens * 3 * width];
                 let want: Vec<_> = (0..sequences)
                     .flat_map(|n| (0..tokens).flat_map(move |t| naive(sequence(n), heads, t)))
@@ -321,6 +367,31 @@ mod tests {
                     let y = collect(sequences * width, |y| attention_on(set, &qkv, heads, some, y));
                     close(&y, &wanted, &format!("{set:?} {heads:?}, some tokens"));
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn shared_tokens_change_no_digit() {
+        for (tokens, shared, sequences) in [(5, 1, 3), (9, 8, 4), (40, 17, 2), (77, 33, 1)] {
+            let (width, own) = (48, tokens - shared);
+            let qkv = random((shared + sequences * own) * 3 * width, 5);
+            let heads = Heads { tokens, width, heads: 2, causal: true, shared };
+            let rows = |n: usize| (0..tokens).map(move |t| heads.row(n, t));
+            let of_rows = |from: &[f32], wide: usize| -> Vec<f32> {
+                let row = |row: usize| from[row * wide..][..wide].to_vec();
+                (0..sequences).flat_map(rows).flat_map(row).collect()
+            };
+            let (apart, alone) = (of_rows(&qkv, 3 * width), Heads { shared: 0, ..heads });
+            let queries: Vec<_> = (0..sequences).map(|n| (shared + n).min(tokens - 1)).collect();
+            for set in FloatSet::all() {
+                let y = collect(qkv.len() / 3, |y| attention_on(set, &qkv, heads, None, y));
+                let want = collect(apart.len() / 3, |y| attention_on(set, &apart, alone, None, y));
+                assert!(of_rows(&y, width) == want, "{set:?} {heads:?}");
+                let some = |qkv, heads| {
+                    collect(sequences * width, |y| attention_on(set, qkv, heads, Some(&queries), y))
+                };
+                assert!(some(&qkv, heads) == some(&apart, alone), "{set:?} {heads:?}, some tokens");
             }
         }
     }

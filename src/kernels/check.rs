@@ -63,7 +63,7 @@ fn check_on(
     let gelu = Some(Activation::QuickGelu);
     let multiply =
         |set, activation| collect(TOKENS * INNER, |y| matmul::matmul_on(set, &x, &wide, activation, y));
-    let heads = Heads { tokens: TOKENS, width: WIDTH, heads: 12, causal: false };
+    let heads = Heads { tokens: TOKENS, width: WIDTH, heads: 12, causal: false, shared: 0 };
     let qkv = &long[..TOKENS * 3 * WIDTH];
     let mut checks = vec![
         against("product", F32_BOUND, &|set| multiply(set, None)),

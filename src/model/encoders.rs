@@ -67,7 +67,8 @@ impl TextEncoder {
 
     /// Embeds prompts, `[P, D]`.
     ///
-    /// Prompts of like length share a batch, so that little work goes into padding.
+    /// Prompts of like length share a batch, so that little work goes into padding, and of those such as
+    /// begin alike.
     ///
     /// *Errors* when a prompt cannot be tokenized, the network cannot take it or the device cannot hold
     /// the work, or the checkpoint's files were written to.
@@ -81,22 +82,18 @@ impl TextEncoder {
         }
         let truncated = (0..tokens.len()).filter(|&i| tokens[i].truncated).collect();
         let mut order: Vec<_> = (0..tokens.len()).collect();
-        order.sort_by_key(|&i| tokens[i].ids.len());
+        order.sort_by_key(|&i| (tokens[i].ids.len(), &tokens[i].ids));
 
         let rows = rows_at_a_time(self.tower.device());
         let mut embeddings = Embeddings { dim: 0, values: Vec::new() };
         let mut rest = &order[..];
         while let Some(first) = rest.first() {
-            let fits = |count: usize| count * tokens[rest[count - 1]].ids.len() <= rows;
-            let mut count = 1;
-            while count < rest.len() && fits(count + 1) {
-                count += 1;
-            }
+            let ids: Vec<_> = rest.iter().take(rows).map(|&i| tokens[i].ids.as_slice()).collect();
+            let count = self.tower.batch(&ids, rows);
             let (batch, later) = rest.split_at(count);
-            let ids: Vec<_> = batch.iter().map(|&i| tokens[i].ids.as_slice()).collect();
             let encoded = self
                 .tower
-                .forward(&ids)
+                .forward(&ids[..count])
                 .and_then(|rows| Embeddings::from_tensor(&rows))
                 .map_err(|error| explain_memory(error, DeviceTask::Prompts(count)))
                 .with_context(|| match count {

@@ -40,6 +40,23 @@ fn a_file_of_lines_and_a_json_list_give_the_same_labels() {
 }
 
 #[test]
+fn a_label_has_the_same_numbers_alone_as_among_others_that_begin_like_it() {
+    let labels = ["cat", "car", "cat in the snow", "tree"];
+    for precision in ["f32", "int8"] {
+        let cosines = |labels: &[&str]| {
+            let list = serde_json::to_string(labels).unwrap();
+            let arguments = ["--labels", &list, "--template", "a {}", "--template", "a photo of a {}"];
+            let output = command(&[&arguments[..], &["--precision", precision]].concat()).output().unwrap();
+            let records = records_of(&output, 0);
+            let scores = records[0]["scores"].as_array().unwrap();
+            scores.iter().map(|score| score["cosine"].as_f64().unwrap()).collect::<Vec<_>>()
+        };
+        let alone: Vec<_> = labels.iter().flat_map(|label| cosines(&[label])).collect();
+        assert_eq!(cosines(&labels), alone, "{precision}");
+    }
+}
+
+#[test]
 fn a_file_that_looks_like_something_else_is_refused_with_what_is_read() {
     for (contents, told) in [
         ("[\"a cat\", [\"a dog\"]]", "column 10"),

@@ -15,7 +15,8 @@ pub struct Attention<'a> {
 }
 
 impl Attention<'_> {
-    /// *Shape* `qkv [N·T, 3·E] → [N·T, E]`, or `[N, E]` where only some tokens ask.
+    /// *Shape* `qkv [R, 3·E] → [R, E]`, or `[N, E]` where only some tokens ask; R as in
+    /// [`kernels::attention`].
     pub fn forward(&self, qkv: &Tensor) -> Result<Tensor> {
         match self.backend {
             Backend::Kernels(_) => Ok(qkv.apply_op1_no_bwd(self)?),
@@ -24,7 +25,8 @@ impl Attention<'_> {
     }
 
     fn in_operations(&self, qkv: &Tensor) -> Result<Tensor> {
-        let Heads { tokens, width, heads, causal } = self.heads;
+        let Heads { tokens, width, heads, causal, shared } = self.heads;
+        assert!(shared == 0, "operations attend to whole sequences");
         let sequences = qkv.dim(0)? / tokens;
         let head_width = width / heads;
         let split = |from: &Tensor, tokens| -> Result<Tensor> {
@@ -35,7 +37,7 @@ impl Attention<'_> {
         let (mut q, k, v) = (part(0)?, split(&part(1)?, tokens)?, split(&part(2)?, tokens)?);
         let mut asking = tokens;
         if let Some(queries) = self.queries {
-            q = rows_of(&q, tokens, queries)?;
+            q = rows_of(&q, self.heads, queries)?;
             asking = 1;
         }
         let q = (split(&q, asking)? * (1.0 / (head_width as f64).sqrt()))?;
@@ -61,11 +63,10 @@ impl Attention<'_> {
     }
 }
 
-/// One row of each sequence: `x [N·T, E] → [N, E]`.
-pub fn rows_of(x: &Tensor, tokens: usize, positions: &[usize]) -> Result<Tensor> {
-    let rows: Vec<u32> =
-        positions.iter().enumerate().map(|(n, position)| (n * tokens + position) as u32).collect();
-    let rows = Tensor::from_vec(rows, positions.len(), x.device())?;
+/// One row of each sequence: `x [R, E] → [N, E]`, R as in [`kernels::attention`].
+pub fn rows_of(x: &Tensor, heads: Heads, positions: &[usize]) -> Result<Tensor> {
+    let rows = positions.iter().enumerate().map(|(n, position)| heads.row(n, *position) as u32);
+    let rows = Tensor::from_vec(rows.collect::<Vec<_>>(), positions.len(), x.device())?;
     Ok(x.index_select(&rows, D::Minus2)?)
 }
 
@@ -76,9 +77,9 @@ impl CustomOp1 for Attention<'_> {
 
     fn cpu_fwd(&self, qkv: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
         let qkv = host_slice(qkv, layout)?;
-        let Heads { tokens, width, .. } = self.heads;
+        let width = self.heads.width;
         let rows = qkv.len() / (3 * width);
-        let asking = if self.queries.is_some() { rows / tokens } else { rows };
+        let asking = self.queries.map_or(rows, <[usize]>::len);
         let y = collect(asking * width, |y| kernels::attention(qkv, self.heads, self.queries, y));
         Ok((CpuStorage::F32(y), (asking, width).into()))
     }
@@ -96,7 +97,7 @@ mod tests {
         let qkv = Tensor::from_vec(values, (sequences * tokens, 3 * width), &Device::Cpu)?;
         for causal in [false, true] {
             for queries in [None, Some(&[0, 3, 6][..])] {
-                let heads = Heads { tokens, width, heads: 2, causal };
+                let heads = Heads { tokens, width, heads: 2, causal, shared: 0 };
                 let attention = Attention { heads, queries, backend: &Backend::Kernels(Products::F32) };
                 let difference = (attention.in_operations(&qkv)? - attention.forward(&qkv)?)?;
                 let largest: f32 = difference.abs()?.flatten_all()?.max(0)?.to_scalar()?;

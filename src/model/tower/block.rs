@@ -32,6 +32,18 @@ impl EncoderWeights {
     }
 }
 
+/// What the rows of a tower are.
+#[derive(Debug, Clone, Copy)]
+pub struct Sequences<'a> {
+    /// Tokens of a sequence.
+    pub tokens: usize,
+    /// How many of them, at their beginning, all sequences share, see [`Heads::shared`].
+    pub shared: usize,
+    pub mask: Mask,
+    /// The token of each sequence that is kept, where only one is.
+    pub kept: Option<&'a [usize]>,
+}
+
 /// The blocks of a tower.
 pub struct Encoder {
     blocks: Vec<Block>,
@@ -52,21 +64,23 @@ impl Encoder {
         })
     }
 
-    /// Runs sequences of `tokens` through all blocks. Where one token of each is `kept`, the last block
-    /// does no more than that token needs.
+    /// Runs sequences through all blocks. Where one token of each is kept, the last block does no more than
+    /// that token needs.
     ///
-    /// *Shape* `x [N·T, E]` → `[N·T, E]`, or `[N, E]` with `kept [N]`; f32 whatever the backend's.
-    pub fn forward(&self, x: Tensor, tokens: usize, mask: Mask, kept: Option<&[usize]>) -> Result<Tensor> {
+    /// *Shape* `x [R, E]` → `[R, E]`, or `[N, E]` where tokens are kept, R as in [`crate::kernels::attention`];
+    /// f32 whatever the backend's.
+    pub fn forward(&self, x: Tensor, sequences: Sequences) -> Result<Tensor> {
         let backend = &self.backend;
         let mut x = x.to_dtype(backend.dtype())?;
+        let Sequences { tokens, shared, mask, kept } = sequences;
         let causal = mask == Mask::Causal;
-        let heads = Heads { tokens, width: x.dim(1)?, heads: self.heads, causal };
+        let heads = Heads { tokens, width: x.dim(1)?, heads: self.heads, causal, shared };
         for (i, block) in self.blocks.iter().enumerate() {
             let queries = kept.filter(|_| i + 1 == self.blocks.len());
             x = block.forward(x, &Attention { heads, queries, backend }, self.activation)?;
         }
         let x = match kept {
-            Some(kept) if self.blocks.is_empty() => rows_of(&x, tokens, kept)?,
+            Some(kept) if self.blocks.is_empty() => rows_of(&x, heads, kept)?,
             _ => x,
         };
         Ok(x.to_dtype(DType::F32)?)
@@ -144,12 +158,12 @@ impl Block {
         })
     }
 
-    /// *Shape* `x [N·T, E] → [N·T, E]`, or `[N, E]` where only some tokens ask.
+    /// *Shape* `x [R, E] → [R, E]`, or `[N, E]` where only some tokens ask.
     fn forward(&self, x: Tensor, attention: &Attention, activation: Activation) -> Result<Tensor> {
         let qkv = self.qkv.forward(&self.norm1.forward(&x)?)?;
         let mixed = attention.forward(&qkv)?;
         let x = match attention.queries {
-            Some(queries) => rows_of(&x, attention.heads.tokens, queries)?,
+            Some(queries) => rows_of(&x, attention.heads, queries)?,
             None => x,
         };
         let x = self.add_half(x, &self.out, &mixed, 0)?;

@@ -96,7 +96,7 @@ impl AttentionPool {
         // The query stands in every row, and the first of each image asks.
         let query = self.query.to_dtype(dtype)?.broadcast_as((rows, width))?;
         let qkv = Tensor::cat(&[&query, &key_value], 1)?.contiguous()?;
-        let heads = Heads { tokens, width, heads: self.heads, causal: false };
+        let heads = Heads { tokens, width, heads: self.heads, causal: false, shared: 0 };
         let queries = vec![0; rows / tokens];
         let attention = Attention { heads, queries: Some(&queries), backend: &self.backend };
         let mixed = attention.forward(&qkv)?.to_dtype(DType::F32)?;

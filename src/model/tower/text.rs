@@ -1,6 +1,6 @@
 //! The text tower: token ids → embeddings.
 
-use super::block::{Encoder, EncoderWeights};
+use super::block::{Encoder, EncoderWeights, Sequences};
 use super::{embedding, load_projection};
 use crate::model::backend::Backend;
 use crate::model::config::{ModelConfig, TextConfig};
@@ -127,24 +127,57 @@ impl TextTower {
         ensure!(prompts.iter().all(is_padded), "a prompt is not padded to {context} tokens");
         let kept = |ids: &&[u32]| self.pooling.position(ids).with_context(|| self.lacks_pooled());
         let kept = prompts.iter().map(kept).collect::<Result<Vec<_>>>()?;
-        let mut x = vec![0.0; prompts.len() * tokens * self.width];
-        for (ids, rows) in prompts.iter().zip(x.chunks_exact_mut(tokens * self.width)) {
-            let rows = rows.chunks_exact_mut(self.width);
-            for ((&id, row), position) in
-                ids.iter().zip(rows).zip(self.position_embedding.chunks_exact(self.width))
-            {
-                ensure!(
-                    (id as usize) < self.vocabulary,
-                    "the tokenizer gives token {id}, the model has {} tokens",
-                    self.vocabulary
-                );
-                row.copy_from_slice(position);
-                self.token_embedding.add_to(id as usize, row);
-            }
+        let shared = self.shared(prompts).min(kept.iter().copied().min().unwrap_or(0));
+        let own = tokens - shared;
+        let mut x = vec![0.0; (shared + prompts.len() * own) * self.width];
+        let (first, rest) = x.split_at_mut(shared * self.width);
+        if let Some(ids) = prompts.first() {
+            self.write_tokens(&ids[..shared], 0, first)?;
         }
-        let x = Tensor::from_vec(x, (prompts.len() * tokens, self.width), self.device())?;
-        let x = self.encoder.forward(x, tokens, self.mask, Some(&kept))?;
+        for (ids, rows) in prompts.iter().zip(rest.chunks_exact_mut(own * self.width)) {
+            self.write_tokens(&ids[shared..], shared, rows)?;
+        }
+        let x = Tensor::from_vec(x, (shared + prompts.len() * own, self.width), self.device())?;
+        let sequences = Sequences { tokens, shared, mask: self.mask, kept: Some(&kept) };
+        let x = self.encoder.forward(x, sequences)?;
         embedding(&self.final_norm.forward(&x)?, self.projection.as_ref())
+    }
+
+    /// How many of the first prompts make a batch of at most so many rows; one at least.
+    pub fn batch(&self, prompts: &[&[u32]], rows: usize) -> usize {
+        let (mut tokens, mut shared) = (0, usize::MAX);
+        let fits = |(n, ids): (usize, &&[u32])| {
+            tokens = tokens.max(ids.len());
+            shared = shared.min(self.shared(&[prompts[0], ids]));
+            shared + (n + 1) * (tokens - shared) <= rows
+        };
+        prompts.iter().enumerate().map(fits).take_while(|fits| *fits).count().max(1)
+    }
+
+    /// How many tokens at the beginning all prompts share, where a token's numbers depend on no later one:
+    /// the kernels compute such a token once.
+    fn shared(&self, prompts: &[&[u32]]) -> usize {
+        if self.mask != Mask::Causal || !matches!(self.backend, Backend::Kernels(_)) {
+            return 0;
+        }
+        let Some((first, others)) = prompts.split_first() else { return 0 };
+        let common = |ids: &&[u32]| first.iter().zip(*ids).take_while(|(a, b)| a == b).count();
+        others.iter().map(common).min().unwrap_or(0)
+    }
+
+    /// Writes the sums of the embeddings of tokens and of their positions, `position` and on.
+    fn write_tokens(&self, ids: &[u32], position: usize, rows: &mut [f32]) -> Result<()> {
+        let positions = self.position_embedding.chunks_exact(self.width).skip(position);
+        for ((&id, row), position) in ids.iter().zip(rows.chunks_exact_mut(self.width)).zip(positions) {
+            ensure!(
+                (id as usize) < self.vocabulary,
+                "the tokenizer gives token {id}, the model has {} tokens",
+                self.vocabulary
+            );
+            row.copy_from_slice(position);
+            self.token_embedding.add_to(id as usize, row);
+        }
+        Ok(())
     }
 
     fn lacks_pooled(&self) -> String {

@@ -1,6 +1,6 @@
 //! The vision tower: images → embeddings.
 
-use super::block::{Encoder, EncoderWeights};
+use super::block::{Encoder, EncoderWeights, Sequences};
 use super::pool::{AttentionPool, AttentionPoolWeights};
 use super::{embedding, load_projection};
 use crate::model::backend::Backend;
@@ -135,7 +135,8 @@ impl VisionTower {
         // The class token comes first.
         let class = vec![0; images.len()];
         let kept = (self.config.pooling == ImagePooling::ClassToken).then_some(&class[..]);
-        let x = self.encoder.forward(x, self.tokens(), Mask::None, kept)?;
+        let sequences = Sequences { tokens: self.tokens(), shared: 0, mask: Mask::None, kept };
+        let x = self.encoder.forward(x, sequences)?;
         embedding(&self.pool_and_normalise(&x)?, self.projection.as_ref())
     }
 
