@@ -114,7 +114,7 @@ fn product_of<S: Simd, const V: usize, const M: usize>(
     finish: Finish,
     mut y: Region,
 ) {
-    // Decided before LLVM sees it, which would take seconds over tiles that are too large.
+    // Constant, so that LLVM never sees the tiles that are too large.
     if const { M > S::TILE_ROWS } {
         unreachable!("a tile has at most {} rows", S::TILE_ROWS);
     }

@@ -53,7 +53,7 @@ fn product_of_vectors<D: DotSimd, const V: usize>(
     factors: &PanelFactors<D::Sum>,
     to: &mut [[D::Sum; PANEL]],
 ) {
-    // Decided before LLVM sees it, here and below, which would take seconds over tiles that are too large.
+    // Constant, here and below, so that LLVM never sees the tiles that are too large.
     if const { V != D::TILE_VECTORS } {
         return;
     }
