@@ -114,7 +114,8 @@ fn product_of<S: Simd, const V: usize, const M: usize>(
     finish: Finish,
     mut y: Region,
 ) {
-    if M > S::TILE_ROWS {
+    // Constant, so that LLVM never sees the tiles that are too large.
+    if const { M > S::TILE_ROWS } {
         unreachable!("a tile has at most {} rows", S::TILE_ROWS);
     }
     let Factors { x, x_stride, w, w_stride, length, ahead } = *factors;

@@ -53,7 +53,8 @@ fn product_of_vectors<D: DotSimd, const V: usize>(
     factors: &PanelFactors<D::Sum>,
     to: &mut [[D::Sum; PANEL]],
 ) {
-    if V != D::TILE_VECTORS {
+    // Constant, here and below, so that LLVM never sees the tiles that are too large.
+    if const { V != D::TILE_VECTORS } {
         return;
     }
     for column in (0..PANEL).step_by(V * D::LANES) {
@@ -81,7 +82,7 @@ fn product_of<D: DotSimd, const V: usize, const M: usize>(
     factors: &PanelFactors<D::Sum>,
     to: &mut [[D::Sum; PANEL]],
 ) {
-    if M > D::TILE_ROWS {
+    if const { M > D::TILE_ROWS } {
         unreachable!("a tile has at most {} rows", D::TILE_ROWS);
     }
     let PanelFactors { x, panel, starts } = *factors;
