@@ -21,9 +21,9 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    /// Whether the network has to make its embedding.
-    pub(super) fn is_for_network(&self) -> bool {
-        matches!(self.content, Ok(PreparedContent::Pixels(..)))
+    /// Whether it keeps pixels in memory, for the network or its record.
+    pub(super) fn has_pixels(&self) -> bool {
+        self.picture.is_some() || matches!(self.content, Ok(PreparedContent::Pixels(..)))
     }
 }
 

@@ -15,8 +15,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-/// Images of a batch at most whose embeddings are known: what is done once for a batch, as turning many
-/// labels around, is done once for so many.
+/// Images of a batch at most that have no pixels, as those whose embeddings are known: what is done once for
+/// a batch, as turning many labels around, is done once for so many.
 const KNOWN_IMAGES: usize = 64;
 /// How often waiting for an image looks for Ctrl-C.
 const PATIENCE: Duration = Duration::from_millis(50);
@@ -39,7 +39,7 @@ pub(super) struct Batches {
     /// What was not ready for the batch before.
     next: Option<Coming>,
     reader: Option<JoinHandle<()>>,
-    /// The most images of a batch for the network.
+    /// The most images of a batch that have pixels.
     size: usize,
     stop: Stop,
 }
@@ -82,14 +82,14 @@ impl Batches {
                 return Ok(None);
             }
         };
-        let mut for_network = usize::from(first.is_for_network());
+        let mut with_pixels = usize::from(first.has_pixels());
         let mut batch = vec![first];
-        while for_network < self.size && batch.len() - for_network < KNOWN_IMAGES {
+        while with_pixels < self.size && batch.len() - with_pixels < KNOWN_IMAGES {
             match self.coming.try_recv() {
                 Ok(Coming::Ready(prepared)) => batch.push(prepared),
                 Ok(Coming::Later(image, place)) => match image.try_recv() {
                     Ok(prepared) => {
-                        for_network += usize::from(prepared.is_for_network());
+                        with_pixels += usize::from(prepared.has_pixels());
                         batch.push(prepared);
                     }
                     Err(_) => {
@@ -176,7 +176,7 @@ struct SourceReader {
     stages: Arc<Stages>,
     pool: Arc<ThreadPool>,
     queue: SyncSender<Coming>,
-    /// Images that are prepared ahead of the network at most, with the pixels in memory.
+    /// Images at most that are prepared ahead of their batch.
     ahead: usize,
 }
 
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_has_no_more_images_for_the_network_than_fit() {
+    fn a_batch_has_no_more_images_with_pixels_than_fit() {
         let picture = b"P6 1 1 255\nrgb".to_vec();
         let mut batches = start(sources(30).enumerate().map(move |(i, source)| {
             let bytes = if i % 3 == 0 { Vec::new() } else { picture.clone() };
@@ -273,7 +273,7 @@ mod tests {
         while let Some(batch) = batches.next().unwrap() {
             // Many more are ready by then.
             thread::sleep(Duration::from_millis(20));
-            counts.push(batch.iter().filter(|prepared| prepared.is_for_network()).count());
+            counts.push(batch.iter().filter(|prepared| prepared.has_pixels()).count());
         }
         assert!(counts.iter().all(|count| *count <= 4), "{counts:?}");
         assert_eq!(counts.iter().sum::<usize>(), 20);
