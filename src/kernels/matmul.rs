@@ -246,18 +246,19 @@ impl BlockProduct<'_> {
                 ahead: self.ahead(part, width, tile, tiles),
             };
             let mut y = self.y.part(first..first + rows, part.column..part.column + part.columns);
-            if part.columns == width {
-                product::<S, V>(simd, &factors, finish, y.part(0..rows, 0..width));
-            } else {
-                let mut sums = sums.region();
-                if finish.add {
-                    for m in 0..rows {
-                        sums.row(m)[..part.columns].copy_from_slice(y.row(m));
-                    }
-                }
-                product::<S, V>(simd, &factors, finish, sums.part(0..rows, 0..width));
+            let whole = part.columns == width;
+            let mut spare = sums.region();
+            if !whole && finish.add {
                 for m in 0..rows {
-                    y.row(m).copy_from_slice(&sums.row(m)[..part.columns]);
+                    spare.row(m)[..part.columns].copy_from_slice(y.row(m));
+                }
+            }
+            // Called once, for it is long: each call is compiled for itself.
+            let to = if whole { &mut y } else { &mut spare };
+            product::<S, V>(simd, &factors, finish, to.part(0..rows, 0..width));
+            if !whole {
+                for m in 0..rows {
+                    y.row(m).copy_from_slice(&spare.row(m)[..part.columns]);
                 }
             }
             if let Some(activation) = activation {

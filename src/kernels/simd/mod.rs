@@ -44,6 +44,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// Elements that a product sums with one panel of columns, before it adds the sums to memory.
     const DEPTH: usize;
 
+    /// Does `work` in a function of its own, compiled with the instructions.
+    fn enable<W: Work<Self>>(self, work: W) -> W::Output;
     /// All lanes equal to `x`.
     fn splat(self, x: f32) -> Self::F32;
     /// The `LANES` elements from `from`, unaligned.
@@ -330,7 +332,7 @@ pub fn dispatch<K: Kernel>(kernel: K) -> K::Output {
 #[inline]
 pub(super) fn dispatch_on<K: Kernel>(set: FloatSet, kernel: K) -> K::Output {
     match set {
-        FloatSet::Portable => kernel.run(portable::Portable),
+        FloatSet::Portable => portable::Portable.enable(OneWidth(kernel)),
         #[cfg(target_arch = "x86_64")]
         FloatSet::Avx2(token) => token.enable(OneWidth(kernel)),
         #[cfg(target_arch = "x86_64")]

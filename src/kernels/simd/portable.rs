@@ -1,6 +1,6 @@
 //! Plain arrays, which the compiler turns into SSE, NEON or whatever the target has for certain.
 
-use super::{DotSimd, Factors, MAX_LANES, Simd};
+use super::{DotSimd, Factors, MAX_LANES, Simd, Work};
 use crate::kernels::panels::PANEL;
 
 /// The token of no instructions beyond the target's own.
@@ -14,6 +14,10 @@ impl Simd for Portable {
     const TILE_VECTORS: usize = 3;
     const DEPTH: usize = 768;
 
+    #[inline(never)]
+    fn enable<W: Work<Self>>(self, work: W) -> W::Output {
+        work.run(self)
+    }
     #[inline(always)]
     fn splat(self, x: f32) -> Self::F32 {
         [x; 8]
