@@ -15,8 +15,7 @@ use crate::labels::{self, ClassifierFile, GivenLabel, LabelSet, Template};
 use crate::model::device::{BUILT_FOR, DeviceChoice};
 use crate::model::precision::Precision;
 use crate::model::tokenizer::cleaning::TextCleaning;
-use crate::pipeline::KeptPictures;
-use crate::report::{EarlierFailures, Format};
+use crate::report::{EarlierFailures, Format, SHOWN_PX};
 use crate::score::Answer;
 use anyhow::{Context, Result, bail, ensure};
 use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
@@ -330,7 +329,7 @@ impl EvalArgs {
             truth: truth.truth,
             classes: truth.classes,
             format,
-            pictures: thumbnails(format == EvalFormat::Html, output.thumbnails),
+            thumbnail_px: thumbnail_px(format == EvalFormat::Html, output.thumbnails),
             output: output.output,
             fit: output.fit.map(|file| (file, choice)),
         })
@@ -686,9 +685,9 @@ impl Cli {
             !show || io::stdout().is_terminal(),
             "--show draws in the terminal, and standard output is none"
         );
-        let pictures = match show {
-            true => KeptPictures::Whole,
-            false => thumbnails(format == Format::Html, output.thumbnails),
+        let thumbnail_px = match show {
+            true => Some(SHOWN_PX),
+            false => thumbnail_px(format == Format::Html, output.thumbnails),
         };
         input.ensure_one_reads_stdin(&labels)?;
         Ok(Classify {
@@ -696,14 +695,14 @@ impl Cli {
             rules: verdict.rules(output.top),
             format,
             output: output_choice,
-            pictures,
+            thumbnail_px,
         })
     }
 }
 
-/// What of the pictures a page keeps.
-fn thumbnails(is_page: bool, longest_px: u32) -> KeptPictures {
-    if is_page && longest_px > 0 { KeptPictures::Thumbnails(longest_px) } else { KeptPictures::None }
+/// The longest side of the pictures of a page, if it has any.
+fn thumbnail_px(is_page: bool, longest_px: u32) -> Option<u32> {
+    (is_page && longest_px > 0).then_some(longest_px)
 }
 
 /// What verbs that judge images have in common.

@@ -48,7 +48,7 @@
 //! use clipclass::labels::{self, LabelSet};
 //! use clipclass::messages::Messages;
 //! use clipclass::model::{Checkpoint, device::DeviceChoice, precision::Precision};
-//! use clipclass::pipeline::{self, Job, KeptPictures};
+//! use clipclass::pipeline::{self, Job};
 //!
 //! # fn main() -> anyhow::Result<()> {
 //! let messages = Messages::new(false);
@@ -64,7 +64,7 @@
 //!     known: ModelEmbeddings::off(),
 //!     batch_size: 8,
 //!     threads: None,
-//!     pictures: KeptPictures::None,
+//!     thumbnail_px: None,
 //!     keep_embeddings: false,
 //! };
 //! for record in pipeline::records(job, &messages)? {

@@ -7,7 +7,7 @@ use crate::cache;
 use crate::hub::ModelDigest;
 use crate::messages::Messages;
 use crate::model::Checkpoint;
-use crate::pipeline::{self, Job, KeptPictures};
+use crate::pipeline::{self, Job};
 use crate::report::{
     self, Done, EarlierFailures, FittedRecipe, Format, LabelRecipe, Recipe, RecordShape, Sink,
 };
@@ -21,8 +21,8 @@ pub struct Classify {
     pub rules: Rules,
     pub format: Format,
     pub output: OutputChoice,
-    /// What of the pictures is shown with their records.
-    pub pictures: KeptPictures,
+    /// The longest side of the picture that is shown with a record, if one is.
+    pub thumbnail_px: Option<u32>,
 }
 
 /// Where records go.
@@ -56,7 +56,7 @@ impl Classify {
         }
         let job = Job {
             skip: Box::new(move |image| done.take(image)),
-            pictures: self.pictures,
+            thumbnail_px: self.thumbnail_px,
             ..setup.job(&checkpoint, known, judgement)
         };
         let mut records = pipeline::records(job, &messages)?;

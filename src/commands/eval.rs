@@ -10,7 +10,7 @@ use crate::eval::{EvalSetting, Evaluation, TruthKind};
 use crate::labels::{ClassifierFile, ClassifierLabel, Label};
 use crate::messages::Messages;
 use crate::model::Checkpoint;
-use crate::pipeline::{self, Job, KeptPictures};
+use crate::pipeline::{self, Job};
 use crate::report::WholeOutput;
 use crate::score::Answer;
 use anyhow::{Context, Result, bail};
@@ -26,8 +26,8 @@ pub struct Eval {
     /// A file of words that stand for labels.
     pub classes: Option<PathBuf>,
     pub format: EvalFormat,
-    /// What of the pictures is shown with mistakes.
-    pub pictures: KeptPictures,
+    /// The longest side of the picture that is shown with a mistake, if one is.
+    pub thumbnail_px: Option<u32>,
     /// Standard output when absent.
     pub output: Option<PathBuf>,
     /// What is to be learned from the images, and the classifier file that says it.
@@ -66,7 +66,7 @@ impl Eval {
         }
         let job = Job {
             keep_embeddings: true,
-            pictures: self.pictures,
+            thumbnail_px: self.thumbnail_px,
             ..setup.job(&checkpoint, known, judgement)
         };
         let mut records = pipeline::records(job, &messages)?;

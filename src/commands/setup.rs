@@ -9,7 +9,7 @@ use crate::model::Checkpoint;
 use crate::model::device::DeviceChoice;
 use crate::model::precision::Precision;
 use crate::model::tokenizer::cleaning::TextCleaning;
-use crate::pipeline::{self, Job, KeptPictures};
+use crate::pipeline::{self, Job};
 use crate::score::{Judgement, Scoring};
 use anyhow::{Context, Result, ensure};
 use std::path::PathBuf;
@@ -162,7 +162,7 @@ impl Setup {
             known,
             batch_size: self.batch_size,
             threads: self.threads,
-            pictures: KeptPictures::None,
+            thumbnail_px: None,
             keep_embeddings: false,
         }
     }

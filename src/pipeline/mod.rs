@@ -18,7 +18,6 @@ mod reader;
 mod space;
 mod stop;
 
-pub use prepare::KeptPictures;
 pub use prompts::PromptEmbeddings;
 pub use space::{digest, key as space_key};
 pub use stop::Interrupted;
@@ -52,8 +51,8 @@ pub struct Job<'a> {
     pub batch_size: usize,
     /// Threads of the whole process; one a core when absent.
     pub threads: Option<usize>,
-    /// What of its picture a record has.
-    pub pictures: KeptPictures,
+    /// The longest side in pixels of the picture that a record has, if it has one.
+    pub thumbnail_px: Option<u32>,
     /// Whether records have their embeddings, and the run those of its prompts.
     pub keep_embeddings: bool,
 }
@@ -71,11 +70,11 @@ pub fn watch_for_signals() -> Result<()> {
 /// *Errors* when the run cannot begin.
 pub fn records<'a>(job: Job<'a>, messages: &Messages) -> Result<Records<'a>> {
     let Job { inputs, mut skip, labels, checkpoint, judgement, known, batch_size, threads, .. } = job;
-    let (pictures, keep_embeddings) = (job.pictures, job.keep_embeddings);
+    let (thumbnail_px, keep_embeddings) = (job.thumbnail_px, job.keep_embeddings);
     let pool = Arc::new(pool(threads)?);
     let known = Arc::new(known);
     let transform = checkpoint.transform().clone();
-    let stages = Stages { transform, pictures, known: Arc::downgrade(&known) };
+    let stages = Stages { transform, thumbnail_px, known: Arc::downgrade(&known) };
     let sources = inputs.sources()?.filter(move |source| !skip(&source.name));
     let batches = Batches::start(sources, stages, pool.clone(), batch_size, Stop::watch()?)?;
     let prompts = pool.install(|| PromptEmbeddings::new(checkpoint, labels, &known, messages))?;

@@ -54,20 +54,11 @@ pub(super) fn fetch(source: ImageSource) -> ImageSource {
     ImageSource { name, origin: read.map_or_else(Origin::Failed, Origin::Bytes), annotations }
 }
 
-/// What of the pictures is kept for their records.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KeptPictures {
-    None,
-    /// As they are.
-    Whole,
-    /// No side longer than so many pixels.
-    Thumbnails(u32),
-}
-
 /// What is done with an image before the network.
 pub(super) struct Stages {
     pub transform: Transform,
-    pub pictures: KeptPictures,
+    /// The longest side of the picture that is kept for a record, if one is.
+    pub thumbnail_px: Option<u32>,
     /// Embeddings of earlier runs. Held by the run alone, which ends when all is written.
     pub known: Weak<ModelEmbeddings>,
 }
@@ -77,7 +68,7 @@ impl Stages {
     pub(super) fn recognise(&self, source: &ImageSource, key: &ImageKey) -> Option<Prepared> {
         let content = match &source.origin {
             // A picture that is shown must be decoded.
-            Origin::File(_) | Origin::Opened(_) if self.pictures == KeptPictures::None => {
+            Origin::File(_) | Origin::Opened(_) if self.thumbnail_px.is_none() => {
                 PreparedContent::Embedding(self.known(key)?)
             }
             Origin::SameAs(earlier) => PreparedContent::SameAs(earlier.clone()),
@@ -114,7 +105,7 @@ impl Stages {
         let bytes = bytes.map_err(|error| Failure { kind: error.kind, message: error.to_string() })?;
         let key = key.with_bytes(&bytes);
         let known = self.known(&key);
-        if let (Some(embedding), KeptPictures::None) = (&known, self.pictures) {
+        if let (Some(embedding), None) = (&known, self.thumbnail_px) {
             return Ok((PreparedContent::Embedding(embedding.clone()), None));
         }
         let failure = |error: PixelsError| Failure { kind: error.kind(), message: error.to_string() };
@@ -123,12 +114,7 @@ impl Stages {
             Some(embedding) => PreparedContent::Embedding(embedding),
             None => PreparedContent::Pixels(self.transform.apply(&picture).map_err(failure)?, key),
         };
-        let kept = match self.pictures {
-            KeptPictures::None => None,
-            KeptPictures::Whole => Some(picture),
-            KeptPictures::Thumbnails(longest_px) => Some(picture.thumbnail(longest_px)),
-        };
-        Ok((content, kept))
+        Ok((content, self.thumbnail_px.map(|longest_px| picture.thumbnail(longest_px))))
     }
 
     fn known(&self, key: &ImageKey) -> Option<Vec<f32>> {

@@ -236,7 +236,7 @@ mod tests {
     fn start(sources: impl Iterator<Item = ImageSource> + Send + 'static) -> Batches {
         let stages = Stages {
             transform: read_transform(None, Family::Clip, 64).unwrap(),
-            pictures: prepare::KeptPictures::None,
+            thumbnail_px: None,
             known: Weak::<ModelEmbeddings>::new(),
         };
         let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();

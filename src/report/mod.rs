@@ -14,6 +14,7 @@ mod table;
 mod text;
 
 pub use output::{ClosedPipe, stdout};
+pub use picture::SHOWN_PX;
 pub use resume::{Done, EarlierFailures, FittedRecipe, LabelRecipe, Recipe};
 pub use shape::RecordShape;
 

@@ -12,6 +12,10 @@ use std::time::Duration;
 const MAX_COLUMNS: u32 = 60;
 const MAX_ROWS: u32 = 20;
 
+/// The longest side of a picture that is shown: enough for as many columns of a fine screen, and not all
+/// that a camera took to be sent to the terminal.
+pub const SHOWN_PX: u32 = 20 * MAX_COLUMNS;
+
 /// How long a terminal may take to answer, over a slow line, too.
 const PATIENCE: Duration = Duration::from_secs(2);
 

@@ -10,7 +10,7 @@ use clipclass::labels::{self, LabelSet};
 use clipclass::messages::Messages;
 use clipclass::model::Checkpoint;
 use clipclass::model::precision::Precision;
-use clipclass::pipeline::{self, Job, KeptPictures};
+use clipclass::pipeline::{self, Job};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -175,7 +175,7 @@ fn a_process_can_have_more_than_one_run() {
             known: ModelEmbeddings::off(),
             batch_size: 2,
             threads: Some(2),
-            pictures: KeptPictures::None,
+            thumbnail_px: None,
             keep_embeddings: false,
         };
         let records = pipeline::records(job, &messages).unwrap();
