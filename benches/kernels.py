@@ -54,7 +54,7 @@ def disassemble(binary):
     ours = False
     for line in subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines():
         if line.endswith(">:"):
-            ours = "7kernels" in line and "7enabled" in line
+            ours = "clipclass_kernels" in line and "7enabled" in line
         if ours:
             yield line
 

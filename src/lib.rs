@@ -77,24 +77,24 @@
 
 #![cfg_attr(not(test), warn(clippy::exit, clippy::print_stdout, clippy::unwrap_used))]
 
-pub mod bug;
 pub mod cache;
 pub mod cli;
 pub mod commands;
 pub mod doctor;
 pub mod eval;
-pub mod formats;
 pub mod hub;
 pub mod input;
-pub mod kernels;
 pub mod labels;
 pub mod messages;
 pub mod model;
 pub mod net;
 pub mod pipeline;
-pub mod pixels;
 pub mod report;
 pub mod score;
 pub mod terminal;
 #[cfg(test)]
 mod world;
+
+pub use clipclass_kernels as kernels;
+pub use clipclass_pixels as pixels;
+pub use clipclass_pixels::{bug, formats};

@@ -321,7 +321,7 @@ mod tests {
 
     /// Labels and images of unit length.
     fn random_rows(rows: usize, dim: usize, seed: u32) -> Vec<f32> {
-        let mut values = crate::kernels::random(rows * dim, seed);
+        let mut values = crate::world::random::random(rows * dim, seed);
         for row in values.chunks_exact_mut(dim) {
             let length = length(row);
             row.iter_mut().for_each(|x| *x /= length);
@@ -364,7 +364,8 @@ mod tests {
     #[test]
     fn selection_is_what_sorting_gives() {
         // Few values, so that many are equal.
-        let logits: Vec<_> = crate::kernels::random(3000, 7).iter().map(|x| (x * 20.0).round()).collect();
+        let logits: Vec<_> =
+            crate::world::random::random(3000, 7).iter().map(|x| (x * 20.0).round()).collect();
         let mut sorted: Vec<_> = (0..logits.len()).collect();
         sorted.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]));
         for count in [0, 1, 2, 17, 500, 2999, 3000, 4000] {

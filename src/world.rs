@@ -5,6 +5,10 @@
 // Each of the two uses most of it.
 #![allow(dead_code)]
 
+#[path = "random.rs"]
+pub mod random;
+
+pub use random::Random;
 use std::io;
 use std::path::Path;
 
@@ -84,30 +88,4 @@ pub fn gzip(bytes: &[u8]) -> Vec<u8> {
 /// Bytes as zstd packs them.
 pub fn zstd(bytes: &[u8]) -> Vec<u8> {
     ruzstd::encoding::compress_to_vec(bytes, ruzstd::encoding::CompressionLevel::Fastest)
-}
-
-/// Numbers that look random and are the same for the same seed: the linear congruence of
-/// Numerical Recipes, of which the upper bits are used.
-pub struct Random(pub u32);
-
-impl Random {
-    fn step(&mut self) -> u32 {
-        self.0 = self.0.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        self.0
-    }
-
-    /// A number less than `limit`, which is at most 2²⁴.
-    pub fn below(&mut self, limit: usize) -> usize {
-        (self.step() >> 8) as usize % limit
-    }
-
-    /// A byte.
-    pub fn byte(&mut self) -> u8 {
-        (self.step() >> 24) as u8
-    }
-
-    /// A number between −1 and 1.
-    pub fn value(&mut self) -> f32 {
-        (self.step() >> 8) as f32 / (1 << 23) as f32 - 1.0
-    }
 }

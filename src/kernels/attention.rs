@@ -312,8 +312,8 @@ fn exponentials<S: Simd>(simd: S, scores: &mut [f32], seen: usize, scale: f32) -
 #[cfg(test)]
 mod tests {
     use super::super::output::collect;
-    use super::super::tests::random;
     use super::*;
+    use crate::random::random;
 
     /// One token's attention, as the formula has it.
     fn naive(qkv: &[f32], heads: Heads, query: usize) -> Vec<f32> {

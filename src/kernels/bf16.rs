@@ -98,8 +98,8 @@ mod tests {
     use super::super::activation::Activation;
     use super::super::matmul::Target;
     use super::super::panels::tests::{exact, product_on};
-    use super::super::tests::random;
     use super::*;
+    use crate::random::random;
 
     fn rounded(x: &[f32]) -> Vec<f32> {
         x.iter().map(|x| f32::from_bits(u32::from(round(*x)) << 16)).collect()

@@ -124,8 +124,8 @@ fn error(is: &[f32], should_be: &[f32]) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::random;
     use super::*;
+    use crate::random::random;
 
     #[test]
     #[cfg_attr(miri, ignore = "an interpreter takes too long")]

@@ -146,8 +146,8 @@ mod tests {
     use super::super::activation::Activation;
     use super::super::matmul::Target;
     use super::super::panels::tests::{exact, product_on};
-    use super::super::tests::random;
     use super::*;
+    use crate::random::random;
 
     fn product(set: Int8Set, x: &[f32], w: &Int8Matrix) -> Vec<f32> {
         product_on(set, x, w, Target::Overwrite, &[])

@@ -305,8 +305,8 @@ unsafe fn activate<S: Simd>(simd: S, activation: Activation, mut y: Region) {
 #[cfg(test)]
 mod tests {
     use super::super::output::collect;
-    use super::super::tests::random;
     use super::*;
+    use crate::random::random;
 
     /// A product with `set` into new memory, or added to `before`.
     fn product_on(set: FloatSet, x: &[f32], weights: &[Weight], target: Target, before: &[f32]) -> Vec<f32> {

@@ -40,15 +40,5 @@ pub use simd::{Kernel, Simd, dispatch};
 pub use softmax::softmax;
 
 #[cfg(test)]
-pub(crate) use tests::random;
-
-#[cfg(test)]
-mod tests {
-    use crate::world::Random;
-
-    /// Values between −1 and 1, the same for the same seed.
-    pub fn random(count: usize, seed: u32) -> Vec<f32> {
-        let mut random = Random(seed);
-        std::iter::repeat_with(|| random.value()).take(count).collect()
-    }
-}
+#[path = "../random.rs"]
+mod random;

@@ -97,8 +97,8 @@ fn row<S: Simd>(simd: S, x: &[f32], weight: &[f32], bias: &[f32], eps: f32, y: &
 #[cfg(test)]
 mod tests {
     use super::super::output::collect;
-    use super::super::tests::random;
     use super::*;
+    use crate::random::random;
 
     #[test]
     fn every_instruction_set_normalises_any_width() {

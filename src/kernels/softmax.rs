@@ -49,8 +49,8 @@ impl Kernel for Softmax<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::random;
     use super::*;
+    use crate::random::random;
 
     #[test]
     fn every_instruction_set_gives_the_softmax_of_any_length() {

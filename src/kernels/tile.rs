@@ -1,7 +1,7 @@
 //! The inner loop of all products of f32: a tile of sums in registers.
 
 use super::output::Region;
-use super::simd::{MAX_LANES, Simd, Work};
+use super::simd::{MAX_LANES, Simd};
 
 /// The most rows of a register tile.
 pub(super) const MAX_TILE_ROWS: usize = 8;
@@ -92,34 +92,18 @@ impl Finish<'_> {
 /// # Panics
 ///
 /// If there are more rows than that, other columns, or fewer factors.
+#[inline(always)]
 pub(super) fn product<S: Simd, const V: usize>(simd: S, factors: &Factors, finish: Finish, y: Region) {
-    simd.enable(TileProduct::<V> { factors: *factors, finish, y });
-}
-
-/// A function of its own: it is long, and within each kernel that calls it would be compiled again.
-struct TileProduct<'a, const V: usize> {
-    factors: Factors<'a>,
-    finish: Finish<'a>,
-    y: Region<'a>,
-}
-
-impl<S: Simd, const V: usize> Work<S> for TileProduct<'_, V> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run(self, simd: S) {
-        let Self { factors, finish, y } = self;
-        match y.rows() {
-            1 => product_of::<S, V, 1>(simd, &factors, finish, y),
-            2 => product_of::<S, V, 2>(simd, &factors, finish, y),
-            3 => product_of::<S, V, 3>(simd, &factors, finish, y),
-            4 => product_of::<S, V, 4>(simd, &factors, finish, y),
-            5 => product_of::<S, V, 5>(simd, &factors, finish, y),
-            6 => product_of::<S, V, 6>(simd, &factors, finish, y),
-            7 => product_of::<S, V, 7>(simd, &factors, finish, y),
-            8 => product_of::<S, V, 8>(simd, &factors, finish, y),
-            _ => unreachable!("a tile has at most {MAX_TILE_ROWS} rows"),
-        }
+    match y.rows() {
+        1 => product_of::<S, V, 1>(simd, factors, finish, y),
+        2 => product_of::<S, V, 2>(simd, factors, finish, y),
+        3 => product_of::<S, V, 3>(simd, factors, finish, y),
+        4 => product_of::<S, V, 4>(simd, factors, finish, y),
+        5 => product_of::<S, V, 5>(simd, factors, finish, y),
+        6 => product_of::<S, V, 6>(simd, factors, finish, y),
+        7 => product_of::<S, V, 7>(simd, factors, finish, y),
+        8 => product_of::<S, V, 8>(simd, factors, finish, y),
+        _ => unreachable!("a tile has at most {MAX_TILE_ROWS} rows"),
     }
 }
 

@@ -8,8 +8,13 @@
 //! are packed by zlib, and wrong checksums are put right. Each room unpacks bytes of its own; there is
 //! nothing in it that one would hand to another.
 
+pub mod bug;
 mod decode;
+pub mod formats;
 mod orient;
+#[cfg(test)]
+#[path = "../random.rs"]
+mod random;
 mod resample;
 
 use crate::formats::Foreign;
@@ -18,7 +23,7 @@ use resample::{Axis, resample};
 
 /// A decoded picture: upright, RGB, 8 bits a channel.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Picture(pub(crate) RgbImage);
+pub struct Picture(pub RgbImage);
 
 impl Picture {
     /// Width in pixels.

@@ -7,7 +7,7 @@
 //! shows is computed, which makes the middle of a 1 × 65535 picture as cheap as any other.
 
 use super::Filter;
-use crate::kernels::{self, Simd, dispatch};
+use clipclass_kernels::{Kernel, Simd, dispatch};
 use image::RgbImage;
 use rayon::prelude::*;
 use std::f64::consts::PI;
@@ -246,7 +246,7 @@ struct SumsOfRows<'a> {
     columns: &'a ResampleWeights,
 }
 
-impl kernels::Kernel for SumsOfRows<'_> {
+impl Kernel for SumsOfRows<'_> {
     type Output = Vec<i32>;
 
     #[inline(always)]
@@ -288,7 +288,7 @@ struct SumOfRows<'a> {
     to: &'a mut [u8],
 }
 
-impl kernels::Kernel for SumOfRows<'_> {
+impl Kernel for SumOfRows<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -343,7 +343,7 @@ fn round(sum: i32) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::world::Random;
+    use crate::random::Random;
 
     const FILTERS: [Filter; 6] =
         [Filter::Nearest, Filter::Lanczos, Filter::Bilinear, Filter::Bicubic, Filter::Box, Filter::Hamming];
@@ -402,7 +402,7 @@ mod tests {
 
     #[test]
     fn every_filter_gives_pillows_bytes() {
-        let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/golden");
+        let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/golden");
         let cases = std::fs::read(format!("{golden}/resample.json")).unwrap();
         let bytes = std::fs::read(format!("{golden}/resample.bin")).unwrap();
         let Golden { cases } = serde_json::from_slice(&cases).unwrap();

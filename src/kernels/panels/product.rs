@@ -2,14 +2,14 @@
 
 use super::tile::{MAX_TILE_ROWS, PanelFactors, Sums, product};
 use super::{Narrow, PANEL, WORD_BYTES};
-use crate::kernels::matmul::Target;
-use crate::kernels::output::Region;
-use crate::kernels::simd::{DotSimd, Simd, Work};
+use crate::matmul::Target;
+use crate::output::Region;
+use crate::simd::{DotSimd, Simd, Work};
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 use {
     super::ROW_STEP,
-    crate::kernels::simd::{amx::MatrixUnit, avx512::Avx512},
+    crate::simd::{amx::MatrixUnit, avx512::Avx512},
     std::cell::RefCell,
 };
 

@@ -1,7 +1,7 @@
 //! The inner loop of products of narrow numbers: a tile of sums in registers.
 
 use super::{PANEL, WORD_BYTES};
-use crate::kernels::simd::DotSimd;
+use crate::simd::DotSimd;
 use bytemuck::Zeroable;
 
 /// The most rows of a register tile.

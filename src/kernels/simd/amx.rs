@@ -6,7 +6,7 @@
 //! What the numbers are makes no difference but to the one instruction that multiplies.
 
 use super::avx512::Avx512;
-use crate::kernels::panels::{PANEL, ROW_STEP, STEP_BYTES};
+use crate::panels::{PANEL, ROW_STEP, STEP_BYTES};
 use bytemuck::Pod;
 use std::arch::asm;
 use std::arch::x86_64::__cpuid_count;

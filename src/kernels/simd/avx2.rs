@@ -2,7 +2,7 @@
 
 use super::avx_vnni::AvxVnni;
 use super::avx512::Avx512;
-use super::{DotSimd, Factors, MAX_LANES, Simd, Work, registers, token};
+use super::{DotSimd, Factors, MAX_LANES, Simd, registers, token};
 use std::arch::x86_64::*;
 
 token! {
@@ -32,10 +32,6 @@ impl Simd for Avx2 {
     /// 24 KiB of columns, which the first-level cache holds: 5 % faster than 768.
     const DEPTH: usize = 384;
 
-    #[inline]
-    fn enable<W: Work<Self>>(self, work: W) -> W::Output {
-        self.enable(work)
-    }
     #[inline(always)]
     fn splat(self, x: f32) -> __m256 {
         registers!(_mm256_set1_ps(x))

@@ -3,7 +3,7 @@
 use super::avx2::Avx2;
 use super::avx512_bf16::Avx512Bf16;
 use super::avx512_vnni::Avx512Vnni;
-use super::{MAX_LANES, Simd, Work, registers, token};
+use super::{MAX_LANES, Simd, registers, token};
 use std::arch::x86_64::*;
 
 token! {
@@ -38,10 +38,6 @@ impl Simd for Avx512 {
     /// 144 KiB of columns, in the second-level cache: 36 KiB, which the first would hold, are slower.
     const DEPTH: usize = 768;
 
-    #[inline]
-    fn enable<W: Work<Self>>(self, work: W) -> W::Output {
-        self.enable(work)
-    }
     #[inline(always)]
     fn splat(self, x: f32) -> __m512 {
         registers!(_mm512_set1_ps(x))

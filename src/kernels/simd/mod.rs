@@ -44,8 +44,6 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// Elements that a product sums with one panel of columns, before it adds the sums to memory.
     const DEPTH: usize;
 
-    /// Does `work` in a function of its own, compiled with the instructions.
-    fn enable<W: Work<Self>>(self, work: W) -> W::Output;
     /// All lanes equal to `x`.
     fn splat(self, x: f32) -> Self::F32;
     /// The `LANES` elements from `from`, unaligned.
@@ -332,7 +330,7 @@ pub fn dispatch<K: Kernel>(kernel: K) -> K::Output {
 #[inline]
 pub(super) fn dispatch_on<K: Kernel>(set: FloatSet, kernel: K) -> K::Output {
     match set {
-        FloatSet::Portable => portable::Portable.enable(OneWidth(kernel)),
+        FloatSet::Portable => kernel.run(portable::Portable),
         #[cfg(target_arch = "x86_64")]
         FloatSet::Avx2(token) => token.enable(OneWidth(kernel)),
         #[cfg(target_arch = "x86_64")]
@@ -354,14 +352,14 @@ macro_rules! token {
         impl $name {
             /// The token, if this machine has the instructions.
             pub fn detect() -> Option<Self> {
-                ($($crate::kernels::simd::detected!($feature))&&+).then_some(Self(()))
+                ($($crate::simd::detected!($feature))&&+).then_some(Self(()))
             }
 
             /// Does `work` compiled with the instructions.
             #[inline]
-            pub fn enable<W: $crate::kernels::simd::Work<Self>>(self, work: W) -> W::Output {
+            pub fn enable<W: $crate::simd::Work<Self>>(self, work: W) -> W::Output {
                 #[target_feature($(enable = $feature),+)]
-                fn enabled<T, W: $crate::kernels::simd::Work<T>>(token: T, work: W) -> W::Output {
+                fn enabled<T, W: $crate::simd::Work<T>>(token: T, work: W) -> W::Output {
                     work.run(token)
                 }
                 // SAFETY: a token exists only where the same features were detected.
@@ -404,7 +402,7 @@ use registers;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::instructions::FloatSet;
+    use crate::instructions::FloatSet;
 
     struct Exponentials<'a>(&'a mut [f32]);
 

@@ -1,7 +1,7 @@
 //! NEON: 32 registers of 4 f32, which every 64-bit ARM processor has, and its dot products of bytes,
 //! which those since about 2018 have.
 
-use super::{DotSimd, Factors, MAX_LANES, Simd, Work, registers, token};
+use super::{DotSimd, Factors, MAX_LANES, Simd, registers, token};
 use std::arch::aarch64::*;
 use std::arch::asm;
 
@@ -22,10 +22,6 @@ impl Simd for Neon {
     const TILE_VECTORS: usize = 3;
     const DEPTH: usize = 768;
 
-    #[inline]
-    fn enable<W: Work<Self>>(self, work: W) -> W::Output {
-        self.enable(work)
-    }
     #[inline(always)]
     fn splat(self, x: f32) -> float32x4_t {
         registers!(vdupq_n_f32(x))

@@ -1,7 +1,7 @@
 //! Plain arrays, which the compiler turns into SSE, NEON or whatever the target has for certain.
 
-use super::{DotSimd, Factors, MAX_LANES, Simd, Work};
-use crate::kernels::panels::PANEL;
+use super::{DotSimd, Factors, MAX_LANES, Simd};
+use crate::panels::PANEL;
 
 /// The token of no instructions beyond the target's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,10 +14,6 @@ impl Simd for Portable {
     const TILE_VECTORS: usize = 3;
     const DEPTH: usize = 768;
 
-    #[inline(never)]
-    fn enable<W: Work<Self>>(self, work: W) -> W::Output {
-        work.run(self)
-    }
     #[inline(always)]
     fn splat(self, x: f32) -> Self::F32 {
         [x; 8]

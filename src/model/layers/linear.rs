@@ -3,6 +3,7 @@
 //! On a CPU the weights stay as they lie in the mapped file, see [`kernels::matmul`], or are made
 //! narrow, see [`kernels::matmul_panels`]; on a GPU they are candle tensors there, of the precision asked for.
 
+use super::activation::activate;
 use super::backend::{Backend, Products};
 use super::config::Projection;
 use super::weights::{Values, View, Weights};
@@ -140,7 +141,7 @@ impl Linear {
             LinearPlace::Host(_) | LinearPlace::Bf16(_) | LinearPlace::Int8(_) => {
                 self.host_forward(x, Some(activation))
             }
-            LinearPlace::Device { .. } => activation.forward(&self.forward(x)?),
+            LinearPlace::Device { .. } => activate(activation, &self.forward(x)?),
         }
     }
 

@@ -6,9 +6,9 @@
 //! cannot be ended, only the process can. What such threads hold together is limited as well.
 
 use super::makes_decoder_fail;
+use crate::PixelsError;
 use crate::bug;
-use crate::pixels::PixelsError;
-use crate::pixels::decode::MAX_DECODE_BYTES;
+use crate::decode::MAX_DECODE_BYTES;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -135,31 +135,28 @@ mod tests {
         extern "C" fn fails() {
             panic!("as C");
         }
-        alone(
-            "pixels::decode::apart::tests::a_decoder_that_panics_or_goes_on_for_ever_costs_one_image",
-            || {
-                let now = Deadline::of(&[]);
-                let as_c = Interface::C { most_bytes: 1000 };
-                assert_eq!(apart(now, as_c, || Ok(7)).unwrap(), 7);
-                let unwinds = apart(now, Interface::Rust, || -> Result<(), _> { panic!("as Rust") });
-                assert_eq!((unwinds.unwrap_err().kind(), HELD_BYTES.load(Ordering::Relaxed)), ("decode", 0));
-                let aborts = apart(now, as_c, || {
-                    fails();
-                    Ok(())
-                });
-                assert_eq!(aborts.unwrap_err().kind(), "decode");
-                assert!(HELD_BYTES.load(Ordering::Relaxed) > 1000);
-                let (stop, stopped) = mpsc::channel::<()>();
-                let slow = apart(Deadline::within(Duration::ZERO), Interface::Rust, move || {
-                    let _ = stopped.recv();
-                    Ok(())
-                });
-                let error = slow.unwrap_err();
-                assert!(error.kind() == "limit" && error.to_string().contains("more than 0 s"), "{error}");
-                drop(stop);
-                assert_eq!(apart(now, as_c, || Ok(8)).unwrap(), 8);
-            },
-        );
+        alone("decode::apart::tests::a_decoder_that_panics_or_goes_on_for_ever_costs_one_image", || {
+            let now = Deadline::of(&[]);
+            let as_c = Interface::C { most_bytes: 1000 };
+            assert_eq!(apart(now, as_c, || Ok(7)).unwrap(), 7);
+            let unwinds = apart(now, Interface::Rust, || -> Result<(), _> { panic!("as Rust") });
+            assert_eq!((unwinds.unwrap_err().kind(), HELD_BYTES.load(Ordering::Relaxed)), ("decode", 0));
+            let aborts = apart(now, as_c, || {
+                fails();
+                Ok(())
+            });
+            assert_eq!(aborts.unwrap_err().kind(), "decode");
+            assert!(HELD_BYTES.load(Ordering::Relaxed) > 1000);
+            let (stop, stopped) = mpsc::channel::<()>();
+            let slow = apart(Deadline::within(Duration::ZERO), Interface::Rust, move || {
+                let _ = stopped.recv();
+                Ok(())
+            });
+            let error = slow.unwrap_err();
+            assert!(error.kind() == "limit" && error.to_string().contains("more than 0 s"), "{error}");
+            drop(stop);
+            assert_eq!(apart(now, as_c, || Ok(8)).unwrap(), 8);
+        });
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! there. Alpha is dropped.
 
 use super::{ByteCursor, Palette, check_size, from_rows};
-use crate::pixels::PixelsError;
+use crate::PixelsError;
 use image::RgbImage;
 
 /// The bytes before the header, which say where the pixels are.

@@ -1,7 +1,7 @@
 //! The boxes that HEIF and JPEG XL are made of (ISO/IEC 14496-12): bytes → names and bodies, and numbers
 //! in them.
 
-use crate::pixels::PixelsError;
+use crate::PixelsError;
 
 /// What is wrong with a file whose boxes do not hold together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

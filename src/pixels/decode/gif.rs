@@ -6,7 +6,7 @@
 
 use super::lzw::{self, Packing};
 use super::{ByteCursor, Palette, check_size};
-use crate::pixels::PixelsError;
+use crate::PixelsError;
 use image::RgbImage;
 
 /// Decodes the first frame.

@@ -2,7 +2,7 @@
 //! are dropped.
 
 use super::{ByteCursor, bmp, decode_other};
-use crate::pixels::PixelsError;
+use crate::PixelsError;
 use image::{ImageFormat, RgbImage};
 
 /// Decodes the largest picture; of several of that size, which differ in their bits, the one with the fewest.

@@ -4,8 +4,8 @@
 use super::apart::{Deadline, Interface, apart};
 use super::boxes::boxes;
 use super::{MAX_DECODE_BYTES, MAX_PIXELS, check_memory, check_size, decode_and_turn, rgb, too_much_memory};
-use crate::pixels::PixelsError;
-use crate::pixels::orient::{exif_orientation, turn};
+use crate::PixelsError;
+use crate::orient::{exif_orientation, turn};
 use image::RgbImage;
 use jxl_oxide::{
     AllocTracker, AuxBoxData, InitializeResult, JpegReconstructionStatus, JxlImage, JxlThreadPool,

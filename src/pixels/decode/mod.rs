@@ -255,7 +255,7 @@ impl From<ImageError> for PixelsError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::world::Random;
+    use crate::random::Random;
     use image::codecs::jpeg::JpegEncoder;
     use image::{DynamicImage, GrayImage, ImageBuffer, Rgb, RgbaImage};
 

@@ -3,7 +3,7 @@
 
 use super::cursor::ByteCursor;
 use super::{check_memory, check_size};
-use crate::pixels::PixelsError;
+use crate::PixelsError;
 
 /// The bit of the version that says that there are several headers.
 const SEVERAL_PARTS: u32 = 1 << 12;

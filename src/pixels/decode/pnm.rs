@@ -5,7 +5,7 @@
 //! byte is kept, as in other formats, where Pillow cuts at 255.
 
 use super::{ByteCursor, check_size, from_rows};
-use crate::pixels::PixelsError;
+use crate::PixelsError;
 use image::RgbImage;
 use std::borrow::Cow;
 

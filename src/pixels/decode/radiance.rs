@@ -1,7 +1,7 @@
 //! A Radiance picture → whether its header is short enough. The image crate keeps each line of it, in far more
 //! memory.
 
-use crate::pixels::PixelsError;
+use crate::PixelsError;
 
 const MAX_HEADER_BYTES: usize = 1 << 20;
 

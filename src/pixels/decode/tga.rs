@@ -4,7 +4,7 @@
 //! pixels.
 
 use super::{ByteCursor, Palette, check_size, from_rows};
-use crate::pixels::PixelsError;
+use crate::PixelsError;
 use image::RgbImage;
 
 /// Whether these bytes begin like a TGA.

@@ -3,7 +3,7 @@
 mod blocks;
 
 use super::{ByteCursor, Palette, check_size, from_rows};
-use crate::pixels::PixelsError;
+use crate::PixelsError;
 use blocks::BlockCoding;
 use image::RgbImage;
 

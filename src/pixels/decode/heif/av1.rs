@@ -14,9 +14,9 @@
 use super::items::{Coded, Colours};
 use super::planes::{Chroma, Plane, Planes, plane_size};
 use super::{check_size, not_decoded};
-use crate::pixels::PixelsError;
-use crate::pixels::decode::apart::{Deadline, Interface, apart};
-use crate::pixels::decode::check_memory;
+use crate::PixelsError;
+use crate::decode::apart::{Deadline, Interface, apart};
+use crate::decode::check_memory;
 use rav1d::include::dav1d::data::Dav1dData;
 use rav1d::include::dav1d::dav1d::{Dav1dContext, Dav1dLogger, Dav1dSettings};
 use rav1d::include::dav1d::headers::{

@@ -8,8 +8,8 @@ use super::fixed::Fixed;
 use super::items::{Coding, Colours};
 use super::not_decoded;
 use super::planes::{Chroma, Plane, Planes, neighbours};
-use crate::pixels::PixelsError;
-use crate::pixels::decode::rgb;
+use crate::PixelsError;
+use crate::decode::rgb;
 use image::RgbImage;
 use rayon::prelude::*;
 

@@ -5,8 +5,8 @@ use super::super::boxes::{Damaged, Numbers};
 use super::items::{Coded, Colours};
 use super::planes::{Chroma, Plane, Planes};
 use super::{check_size, not_decoded};
-use crate::pixels::PixelsError;
-use crate::pixels::decode::check_memory;
+use crate::PixelsError;
+use crate::decode::check_memory;
 use heic_decoder::HeifError;
 
 /// Memory that heic-decoder takes for a sample: four bytes, a flag, and a copy without what is cut off.

@@ -6,7 +6,7 @@
 
 use super::super::boxes::{Damaged, Numbers, boxes, first_box};
 use super::{check_size, not_decoded};
-use crate::pixels::PixelsError;
+use crate::PixelsError;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 

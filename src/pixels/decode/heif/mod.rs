@@ -14,7 +14,7 @@ mod planes;
 use super::super::orient::turn;
 use super::apart::Deadline;
 use super::{check_size as check_pixels, rgb};
-use crate::pixels::PixelsError;
+use crate::PixelsError;
 use image::RgbImage;
 use image::metadata::Orientation;
 use items::{Change, CleanAperture, Coded, Coding, Described, Source};

@@ -3,7 +3,7 @@
 use super::super::boxes::Damaged;
 use super::items::Colours;
 use super::not_decoded;
-use crate::pixels::PixelsError;
+use crate::PixelsError;
 
 /// A picture's samples, plane by plane, rows without gaps.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use super::tables::Quantisation;
 use super::transform::transform_row;
 use super::upsample::Stretch;
 use super::{Broken, Decoded, JpegError};
-use crate::kernels::{Kernel, Simd, dispatch};
+use clipclass_kernels::{Kernel, Simd, dispatch};
 use std::sync::Mutex;
 
 /// Pixels of a band: enough to be worth a task, few enough to stay in a second-level cache.

@@ -3,9 +3,9 @@
 use super::directory::ByteOrder;
 use super::layout::{Predictor, TiffLayout, TiffPacking};
 use super::{broken, fax, ycbcr};
-use crate::pixels::PixelsError;
-use crate::pixels::decode::jpeg;
-use crate::pixels::decode::lzw::{self, Packing};
+use crate::PixelsError;
+use crate::decode::jpeg;
+use crate::decode::lzw::{self, Packing};
 use flate2::read::ZlibDecoder;
 use lzma_rust2::XzReader;
 use ruzstd::decoding::StreamingDecoder;

@@ -5,9 +5,9 @@ use super::lab;
 use super::layout::{TiffPacking, TiffSample};
 use super::ycbcr::YCbCrTables;
 use super::{broken, unsupported};
-use crate::pixels::PixelsError;
-use crate::pixels::decode::Palette;
-use crate::pixels::decode::jpeg::under_black;
+use crate::PixelsError;
+use crate::decode::Palette;
+use crate::decode::jpeg::under_black;
 
 pub const PHOTOMETRIC: u16 = 262;
 const COLOUR_MAP: u16 = 320;

@@ -4,9 +4,9 @@ use super::colour::{PHOTOMETRIC, TiffColours};
 use super::directory::{ByteOrder, TiffDirectory, TiffValues};
 use super::fax::FaxScheme;
 use super::{broken, unsupported};
-use crate::pixels::PixelsError;
-use crate::pixels::decode::jpeg::PartColours;
-use crate::pixels::decode::{MAX_DECODE_BYTES, MAX_PIXELS, check_memory, check_size};
+use crate::PixelsError;
+use crate::decode::jpeg::PartColours;
+use crate::decode::{MAX_DECODE_BYTES, MAX_PIXELS, check_memory, check_size};
 use std::fmt;
 
 const WIDTH: u16 = 256;

@@ -18,8 +18,8 @@ mod ycbcr;
 
 pub use directory::TiffDirectory;
 
-use crate::pixels::PixelsError;
-use crate::pixels::decode::apart::Deadline;
+use crate::PixelsError;
+use crate::decode::apart::Deadline;
 use image::RgbImage;
 use layout::{TiffLayout, TiffPlanes};
 

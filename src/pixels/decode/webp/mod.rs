@@ -3,7 +3,7 @@
 
 mod lossless;
 
-use crate::pixels::PixelsError;
+use crate::PixelsError;
 
 /// Width and height.
 type Size = (u32, u32);
