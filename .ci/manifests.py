@@ -11,7 +11,8 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGE = tomllib.loads((ROOT / "Cargo.toml").read_text())["package"]
+MANIFEST = tomllib.loads((ROOT / "Cargo.toml").read_text())
+PACKAGE = MANIFEST["package"] | MANIFEST["workspace"]["package"]
 VERSION = PACKAGE["version"]
 WINGET = "1.10.0"
 

@@ -9,13 +9,14 @@
 //!         └──────── pipeline/: a job → an iterator of records ─────────────────┘  └──▶ eval/  truth → metrics
 //!                   cache/ keeps embeddings between runs     kernels/ slices → slices, for model/ and score.rs
 //!                   net/ the one HTTP client                 messages.rs the one voice on standard error
-//!                   formats.rs a name or first bytes → what a file is     bug.rs a panic → words
+//!                   pixels/formats.rs a name or first bytes → what a file is     pixels/bug.rs a panic → words
 //!                   terminal.rs how wide it is, and what it can show
 //!                   doctor/ hub, cache, kernels and model on this machine → what is wrong with them
 //! ```
 //!
 //! Data flows to the right. A room uses the words of the rooms to its left and never the reverse;
-//! `commands` and `pipeline` join them.
+//! `commands` and `pipeline` join them. [`kernels`] and [`pixels`] are packages of their own, for they are
+//! where time is spent: tests have those two optimised, and the rest compiled quickly.
 //!
 //! Shapes are written with these letters: `N` images, `P` prompts, `L` labels, `T` tokens (at most
 //! the context length), `D` embedding width, `E` width of a token within a tower, `H` = `W` = image

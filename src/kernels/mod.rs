@@ -1,4 +1,4 @@
-//! The network's arithmetic on a CPU: plain slices in and out, no tensors.
+//! The network's arithmetic on a CPU: plain slices in and out, no tensors. A package of its own.
 //!
 //! [`instructions`] says which instructions are used. Results go to memory that need not be
 //! initialised: a kernel takes `&mut [MaybeUninit<f32>]` and gives it back as `&mut [f32]`, and

@@ -4,6 +4,9 @@
 //! resized by other means. So the resize is our own, and what is done to odd images is what Pillow and
 //! torchvision do.
 //!
+//! A package of its own, with what decoding cannot do without: [`formats`], which knows a file by its first
+//! bytes, and [`bug`], which makes of a decoder's panic the failure of one image.
+//!
 //! flate2 is used here as it is in `net` (gzip answers) and `input` (gzip shards): text chunks of PNG
 //! are packed by zlib, and wrong checksums are put right. Each room unpacks bytes of its own; there is
 //! nothing in it that one would hand to another.
