@@ -156,7 +156,7 @@ fn os_string(hexadecimal: &str) -> Result<OsString> {
 
 #[cfg(not(unix))]
 fn os_string(_hexadecimal: &str) -> Result<OsString> {
-    bail!("a name that is not Unicode comes from another system")
+    anyhow::bail!("a name that is not Unicode comes from another system")
 }
 
 #[cfg(test)]
