@@ -143,7 +143,7 @@ impl Tokenizer {
         let read = || match files {
             TokenizerFiles::Json(file) => {
                 let json = file.contents()?;
-                // From text: what reads it from bytes is generic, and half a minute more to compile.
+                // From text: what reads it from bytes is generic, and would be compiled once more here.
                 let tokenizer = str::from_utf8(&json)?.parse().map_err(Error::from_boxed)?;
                 Self::new(tokenizer, format, text_cleaning)
             }
