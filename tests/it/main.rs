@@ -1,6 +1,9 @@
 //! Everything that drives the real program or compares the library with its originals, in one
 //! binary.
 
+// Links, signals and terminals are tested on Unix alone, and so is what only those tests use.
+#![cfg_attr(not(unix), allow(dead_code, unused_imports))]
+
 mod bf16;
 mod cache;
 mod cli;
